@@ -1,0 +1,1 @@
+"""Packaged defaults and one YAML a domain."""

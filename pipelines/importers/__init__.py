@@ -1,0 +1,1 @@
+"""Public and own logs turned into landing files."""

@@ -1,0 +1,1 @@
+"""Tables read and written, the ledger, the Spark session: the data engineer's room."""

@@ -1,0 +1,1 @@
+"""What one machine needs: services, demo, doctor, simulated users."""

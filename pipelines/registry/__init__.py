@@ -1,0 +1,1 @@
+"""Runs, versions, releases, gates and reports: the data scientist's room."""

@@ -1,0 +1,239 @@
+"""One frozen settings object: packaged defaults, the domain's YAML, the root's ``recloop.yaml``, then ``RECLOOP__…``.
+
+The only module that reads the environment. Nothing is read at import.
+"""
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from pipelines.errors import UserError
+from pipelines.hours import parse_hour
+
+CONFIG = Path(__file__).parent / "config"
+DOMAINS = ("ecommerce", "video", "social")
+ENV_PREFIX = "RECLOOP__"
+
+
+class SettingsError(UserError, ValueError):
+    """Settings that cannot be used; the text names the key, what was found and what is legal."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
+
+
+class Lake(_Section):
+    start_hour: str | None
+    now: Literal["wall", "loop"]
+    refused_share: float = Field(ge=0, le=1)
+    max_missing_hours: int = Field(ge=1)
+    max_record_bytes: int = Field(ge=1000)
+
+    @field_validator("start_hour")
+    @classmethod
+    def _is_hour(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_hour(value)
+        return value
+
+
+class Spark(_Section):
+    remote: str | None = Field(pattern=r"^sc://")
+    port: int | None = Field(ge=1, le=65535)
+    heap: str = Field(pattern=r"^\d+[mg]$")
+
+
+class Airflow(_Section):
+    schedule: Literal["hourly", "manual"]
+    grace_minutes: int = Field(ge=0, lt=60)
+    port: int | None = Field(ge=1, le=65535)
+
+
+class Mlflow(_Section):
+    tracking_uri: str | None
+    port: int | None = Field(ge=1, le=65535)
+
+
+class EncoderSettings(_Section):
+    path: str | None
+    pooling: Literal["mean", "last"]
+    max_tokens: int = Field(ge=4, le=512)
+
+
+class RankerSettings(_Section):
+    dim: int = Field(ge=4)
+    hidden: int = Field(ge=4)
+    bootstrap_epochs: int = Field(ge=1)
+    bootstrap_lr: float = Field(gt=0)
+    lr: float = Field(gt=0)
+    batch_size: int = Field(ge=1)
+    replay_ratio: float = Field(ge=0)
+    replay_days: int = Field(ge=1)
+    replay_per_user_day: int = Field(ge=1)
+
+
+class PolicySettings(_Section):
+    temperature: float = Field(gt=0)
+    logit_range: float = Field(gt=0, le=7)
+    steps: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    weight_cap: float = Field(ge=1)
+    kl_limit: float = Field(gt=0)
+    entropy: float = Field(ge=0)
+    log_days: int = Field(ge=1)
+
+
+class Slates(_Section):
+    surface: str
+    size: int = Field(ge=1, le=50)
+    candidates: int = Field(ge=1, le=200)
+    explore_share: float = Field(ge=0, le=1)
+    seen_days: int = Field(ge=0)
+    fresh_hours: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _enough_candidates(self) -> "Slates":
+        if self.candidates < self.size:
+            raise ValueError(f"candidates ({self.candidates}) must be at least size ({self.size})")
+        return self
+
+
+class Gates(_Section):
+    fold_share: float = Field(gt=0, lt=1)
+    fold_days: int = Field(ge=1)
+    window_h: int = Field(ge=1, le=72)
+
+
+class RewardTermSettings(_Section):
+    """Reaction ``task`` pays ``weight`` × min(label, cap); the label is value/attribute, or value ≥ positive_from, or 1."""
+
+    task: Literal["view", "click", "cart", "purchase", "watch", "rating", "like", "comment", "share", "hide"]
+    weight: float
+    cap: float = Field(gt=0)
+    per_attribute: str | None = None
+    positive_from: float | None = None
+
+
+class Reward(_Section):
+    version: str
+    horizon_h: int = Field(ge=1)
+    terms: tuple[RewardTermSettings, ...] = Field(min_length=1)
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        return tuple(term.task for term in self.terms)
+
+
+class Settings(_Section):
+    """Everything that may be set, and where the root's folders are."""
+
+    home: Path
+    domain: Literal["ecommerce", "video", "social"]
+    seed: int
+    lake: Lake
+    spark: Spark
+    airflow: Airflow
+    mlflow: Mlflow
+    encoder: EncoderSettings
+    ranker: RankerSettings
+    policy: PolicySettings
+    slates: Slates
+    gates: Gates
+    attribution_h: dict[str, float]
+    reward: Reward
+
+    @property
+    def warehouse(self) -> Path:
+        return self.home / "warehouse"
+
+    @property
+    def landing(self) -> Path:
+        return self.home / "landing"
+
+    @property
+    def releases(self) -> Path:
+        return self.home / "releases"
+
+    @property
+    def run_folder(self) -> Path:
+        """Process ids, ports and log-in of the services that this root started (``services.json``)."""
+        return self.home / "run"
+
+    @property
+    def logs(self) -> Path:
+        return self.home / "logs"
+
+    @property
+    def truth(self) -> Path:
+        """What only the simulator and the evaluation of simulated worlds may read."""
+        return self.home / "truth"
+
+
+def load_settings(home: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Settings of the root ``home`` (default ``$RECLOOP_HOME``, else ``.recloop`` in the working folder). Raises SettingsError."""
+    environ = os.environ if environ is None else environ
+    root = Path(home or environ.get("RECLOOP_HOME") or ".recloop").absolute()
+    own = _merge(_read_yaml(root / "recloop.yaml"), _from_environment(environ))
+    values = _read_yaml(CONFIG / "defaults.yaml")
+    domain = own.get("domain", values["domain"])
+    if domain not in DOMAINS:
+        raise SettingsError(f"unknown domain {domain!r}; legal values: {', '.join(DOMAINS)}")
+    values = _merge(_merge(values, _read_yaml(CONFIG / f"{domain}.yaml")), own)
+    try:
+        return Settings(home=root, **values)
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: not YAML: {' '.join(str(error).split())}; mend or remove the file") from None
+    if not isinstance(values, dict):
+        raise SettingsError(f"{path}: found a {type(values).__name__}, expected keys and values")
+    return values
+
+
+def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name in sorted(environ):
+        if name.startswith(ENV_PREFIX):
+            *path, last = name.removeprefix(ENV_PREFIX).lower().split("__")
+            node = values
+            for part in path:
+                node = node.setdefault(part, {})
+            node[last] = yaml.safe_load(environ[name])
+    return values
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "settings"
+    if first["type"] == "extra_forbidden":
+        return f"unknown key {key}; legal keys here: {', '.join(_legal_keys(first['loc'][:-1]))}"
+    return f"{key}: {first['msg']}; found {first.get('input')!r}"
+
+
+def _legal_keys(path: tuple[int | str, ...]) -> list[str]:
+    model: Any = Settings
+    for part in path:
+        fields = getattr(model, "model_fields", {})
+        model = fields[part].annotation if part in fields else model
+    return sorted(set(model.model_fields) - {"home"})
