@@ -130,7 +130,7 @@ _TABLES = [
         pa.schema([
             _required("slate_id", _text), _required("user_id", _text), _required("surface", _text), _required("hour", _text),
             _required("candidates", pa.list_(_text)), _required("logits", pa.list_(_f64)), _required("action", pa.list_(_i32)),
-            _required("propensities", pa.list_(_f64)), _required("scores", pa.list_(_f64)),
+            _required("propensities", pa.list_(_f64)), _required("scores", pa.list_(_f64)), pa.field("nearest_seen", pa.list_(_text)),
             _required("user_vector", pa.list_(pa.float32())), _required("candidate_features", pa.list_(pa.float32())),
             _required("temperature", _f64), _required("rules", _text), _required("seed", _i64), _required("arm", _text),
             _required("arm_share", _f64), _required("source", _text), _required("release_id", _text), _required("versions", versions),
@@ -180,7 +180,7 @@ _TABLES = [
         pa.schema([
             _required("hour", _text), _required("step", _text), _required("attempt", _i32), _required("status", _text),
             pa.field("inputs", table_version), pa.field("outputs", table_version),
-            pa.field("files", pa.list_(pa.struct([("path", _text), ("size", _i64), ("sha256", _text), ("kind", _text)]))),
+            pa.field("files", pa.list_(pa.struct([("path", _text), ("size", _i64), ("sha256", _text), ("kind", _text), ("after_hour", _text)]))),
             pa.field("rows_in", _i64), pa.field("rows_out", _i64), pa.field("rows_refused", _i64), pa.field("content_hash", _text),
             pa.field("seconds", pa.list_(pa.struct([("stage", _text), ("s", _f64)]))), pa.field("release_id", _text),
             pa.field("detail", _text), _required("code_version", _text), _required("started_at", _ts), _required("ended_at", _ts),

@@ -1,0 +1,1 @@
+"""Ranker, policy and estimators: torch and numpy only."""

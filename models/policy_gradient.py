@@ -1,0 +1,55 @@
+"""The maths of learning a Plackett-Luce policy from logged prefixes: weights, loss, divergence, entropy.
+
+Letters: S slates, C candidates, K positions.
+"""
+
+import torch
+from torch import Tensor
+
+from models.records import LoggedSlates
+from models.slates import conditional_log_probs, remaining_logits
+
+
+def prefix_weights(target_log_probs: Tensor, behavior_propensity: Tensor, shown: Tensor) -> Tensor:
+    """W_{1:k} = product over j <= k of target / behavior probability; 0 where not shown. Shapes (S, K)."""
+    behavior = torch.where(shown, behavior_propensity, torch.ones_like(behavior_propensity))
+    target = torch.where(shown, target_log_probs, torch.zeros_like(target_log_probs))
+    return (target - behavior.log()).cumsum(-1).exp() * shown
+
+
+def mean_reward_per_position(slates: LoggedSlates) -> Tensor:
+    """Baseline b_k (K,): mean reward of the positions shown."""
+    total = torch.where(slates.shown, slates.reward, torch.zeros_like(slates.reward)).sum(0)
+    return total / slates.shown.sum(0).clamp(min=1)
+
+
+def reinforce_loss(logits: Tensor, slates: LoggedSlates, baseline: Tensor, weight_cap: float) -> Tensor:
+    """Minus the surrogate whose gradient is sum_k W_{1:k} (r_k - b_k) sum_{j<=k} grad log pi(a_j | prefix), a slate.
+
+    logits: (S, C) of the learning policy; baseline: (K,). W is capped and carries no gradient. A reaction at position
+    k depends on the items down to k, hence prefixes; Chen et al.'s (2019) top-K factor would correct twice here.
+    """
+    log_probs = conditional_log_probs(logits, slates.action)
+    weights = prefix_weights(log_probs.detach(), slates.propensity, slates.shown).clamp(max=weight_cap)  # (S, K)
+    prefix_log_probs = torch.where(slates.shown, log_probs, torch.zeros_like(log_probs)).cumsum(-1)
+    reward = torch.where(slates.shown, slates.reward - baseline, torch.zeros_like(slates.reward))
+    return -(weights * reward * prefix_log_probs).sum(-1).mean()
+
+
+def slate_kl(start_logits: Tensor, new_logits: Tensor, action: Tensor, shown: Tensor) -> Tensor:
+    """KL(start || new) of each slate in nats (S,), summed over the shown positions along the logged prefix."""
+    terms = []
+    pairs = zip(remaining_logits(start_logits, action), remaining_logits(new_logits, action), strict=True)
+    for start_left, new_left in pairs:
+        start_log_probs = start_left.log_softmax(-1)  # (S, C)
+        terms.append((start_log_probs.exp() * (start_log_probs - new_left.log_softmax(-1))).sum(-1))
+    return (torch.stack(terms, dim=-1) * shown).sum(-1).clamp(min=0)
+
+
+def slate_entropy(logits: Tensor, action: Tensor, shown: Tensor) -> Tensor:
+    """Entropy of each slate in nats (S,), summed over the shown positions along the logged prefix."""
+    terms = []
+    for left in remaining_logits(logits, action):
+        log_probs = left.log_softmax(-1)  # (S, C)
+        terms.append(-(log_probs.exp() * log_probs.clamp(min=-100.0)).sum(-1))
+    return (torch.stack(terms, dim=-1) * shown).sum(-1)

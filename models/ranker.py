@@ -1,0 +1,192 @@
+"""The ranker: counters, frozen text vectors and the history of a user, to one logit a task.
+
+Letters: U users, C candidates a user, B rows, D projected width, T tasks, X cross counters, F features of a pair.
+No id embeddings: items are their text and counters, users their history, so new ids need no new rows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from models.config import ModelConfig
+from models.history import EncodedHistory, HistoryEncoder, TextProjection
+from models.records import ItemState, ItemTable, RankerBatch, UserState
+from models.standardize import Standardizer
+
+_PAIRS_AT_ONCE = 4096  # keeps the intermediates of `score` in the processor's cache: 5x faster than 260,000 at once
+
+
+@dataclass(frozen=True)
+class RankerConfig(ModelConfig):
+    """Names of the input columns in order, and sizes.
+
+    positions: rows of the position term; logged positions at or above positions - 1 share the last one.
+    """
+
+    user_counters: tuple[str, ...]
+    item_counters: tuple[str, ...]
+    cross: tuple[str, ...]
+    tasks: tuple[str, ...]
+    encoder_version: str
+    text_dim: int
+    dim: int = 32
+    history: int = 50
+    hidden: int = 64
+    positions: int = 11
+    dropout: float = 0.1
+
+
+@dataclass(frozen=True)
+class _UserSide:
+    numbers: Tensor  # (U, C_u) standardized
+    history: EncodedHistory
+    tower: Tensor  # (U, D)
+
+
+@dataclass(frozen=True)
+class _ItemSide:
+    rows: Tensor  # (U, C) in the numbering of the history
+    text: Tensor  # (U, C, D)
+    numbers: Tensor  # (U, C, C_i + 1) standardized counters and age
+    tower: Tensor  # (U, C, D)
+    cross: Tensor  # (U, C, X) raw
+
+
+class Ranker(nn.Module):
+    """Linear skip beside a two-layer bottom with one head a task; a dot product of two towers is one of its inputs."""
+
+    def __init__(self, config: RankerConfig) -> None:
+        super().__init__()
+        self.config = config
+        users, items, cross, tasks = (
+            len(names) for names in (config.user_counters, config.item_counters, config.cross, config.tasks)
+        )
+        dim, hidden = config.dim, config.hidden
+        self.user_numbers = Standardizer(users)
+        self.item_numbers = Standardizer(items + 1)
+        self.cross_numbers = Standardizer(cross)
+        self.text = TextProjection(config.text_dim, dim)
+        self.history = HistoryEncoder()
+        self.user_tower = _tower(2 * dim + users, hidden, dim)
+        self.item_tower = _tower(dim + items + 1, hidden, dim)
+        self.tower_bias = nn.Parameter(torch.zeros(()))
+        width = users + (items + 1) + cross + 5 + 2 * dim  # F
+        self.bottom = nn.Sequential(
+            nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(config.dropout),
+            nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(config.dropout),
+        )  # fmt: skip
+        self.heads = nn.Linear(hidden, tasks, bias=False)
+        self.skip = nn.Linear(width, tasks)
+        self.position_term = nn.Parameter(torch.zeros(config.positions - 1, tasks))
+
+    @torch.no_grad()
+    def fit_statistics(self, batch: RankerBatch, items: ItemTable) -> None:
+        """Fix means, scales, text center and base rates; once, at the bootstrap: later hours share one scale."""
+        if len(batch) == 0:
+            raise ValueError("fit_statistics needs examples, found 0; bootstrap the ranker on a window that has some")
+        self.user_numbers.fit(batch.user.counters)
+        self.item_numbers.fit(_with_age(batch.item_counters, batch.item_age_h))
+        self.cross_numbers.fit(batch.cross)
+        self.text.fit(items.vectors)
+        base_rate = batch.labels.mean(0).clamp(1e-4, 1 - 1e-4)  # (T,)
+        self.skip.bias.copy_(base_rate.logit())
+        self.tower_bias.copy_(base_rate[0].logit())
+
+    def forward(self, batch: RankerBatch, items: ItemTable) -> Tensor:
+        """Logits (B, T) at the logged positions."""
+        return self.logits_and_tower(batch, items)[0]
+
+    def logits_and_tower(self, batch: RankerBatch, items: ItemTable) -> tuple[Tensor, Tensor]:
+        """Logits (B, T), and the first task's logit (B,) by the towers' dot product alone, for its auxiliary loss."""
+        vectors, item, history = _used_rows(items, batch.item, batch.user.history)
+        text = self.text(vectors)  # (M, D)
+        user = self._user_side(batch.user, history, text)
+        numbers = self.item_numbers(_with_age(batch.item_counters, batch.item_age_h))  # (B, C_i + 1)
+        candidate = text[item]  # (B, D)
+        tower = self.item_tower(torch.cat([candidate, numbers], -1))
+        sides = (item, candidate, numbers, tower, batch.cross)
+        logits, dot = self._pair_logits(user, _ItemSide(*(side.unsqueeze(1) for side in sides)))
+        term = self._position_logits(batch.position)  # (B, T)
+        return logits.squeeze(1) + term, dot.squeeze(1) + self.tower_bias + term[:, 0].detach()
+
+    @torch.no_grad()
+    def score(
+        self, user: UserState, candidates: Tensor, items: ItemTable, item_state: ItemState, cross: Tensor
+    ) -> Tensor:
+        """Logits (U, C, T) at the reference position 0; the module should be in eval mode.
+
+        candidates: (U, C) int64 item rows; cross: (U, C, X). Equals `forward` with position 0.
+        """
+        text = self.text(items.vectors)  # (N+1, D)
+        numbers, tower = self._item_side(text, item_state)
+        step = max(1, _PAIRS_AT_ONCE // max(1, candidates.shape[1]))
+        logits = candidates.new_empty((*candidates.shape, len(self.config.tasks)), dtype=text.dtype)
+        for start in range(0, len(candidates), step):
+            part = slice(start, start + step)
+            some, rows = user.rows(part), candidates[part]
+            item_side = _ItemSide(rows, text[rows], numbers[rows], tower[rows], cross[part])
+            logits[part] = self._pair_logits(self._user_side(some, some.history, text), item_side)[0]
+        return logits
+
+    @torch.no_grad()
+    def user_vectors(self, user: UserState, items: ItemTable) -> Tensor:
+        """(U, D). Its dot product with `item_vectors` orders the items for retrieval."""
+        vectors, history = _used_rows(items, user.history)
+        return self._user_side(user, history, self.text(vectors)).tower
+
+    @torch.no_grad()
+    def item_vectors(self, items: ItemTable, item_state: ItemState) -> Tensor:
+        """(N+1, D); row 0 is no item and must not be retrieved."""
+        return self._item_side(self.text(items.vectors), item_state)[1]
+
+    def _item_side(self, text: Tensor, item_state: ItemState) -> tuple[Tensor, Tensor]:
+        numbers = self.item_numbers(_with_age(item_state.counters, item_state.age_h))  # (N+1, C_i + 1)
+        return numbers, self.item_tower(torch.cat([text, numbers], -1))
+
+    def _user_side(self, user: UserState, history_rows: Tensor, text: Tensor) -> _UserSide:
+        numbers = self.user_numbers(user.counters)
+        history = self.history(user, history_rows, text)
+        tower = self.user_tower(torch.cat([history.mean, history.recent, numbers], -1))
+        return _UserSide(numbers, history, tower / self.config.dim**0.5)
+
+    def _pair_logits(self, user: _UserSide, item: _ItemSide) -> tuple[Tensor, Tensor]:
+        """Logits (U, C, T) without the position term, and the towers' dot product (U, C)."""
+        similarity, pool = self.history.compare(user.history, item.text, item.rows)
+        dot = torch.bmm(item.tower, user.tower.unsqueeze(-1))  # (U, C, 1)
+        numbers = user.numbers.unsqueeze(1).expand(-1, item.rows.shape[1], -1)  # (U, C, C_u)
+        cross = self.cross_numbers(item.cross)
+        features = torch.cat([numbers, item.numbers, cross, similarity, dot, item.text, pool * item.text], -1)
+        logits = self.heads(self.bottom(features)) + self.skip(features)  # (U, C, F) -> (U, C, T)
+        return logits, dot.squeeze(-1)
+
+    def _position_logits(self, position: Tensor) -> Tensor:
+        """(B,) to (B, T): zero at position 0, the reference that serving scores at."""
+        table = torch.cat([self.position_term.new_zeros(1, len(self.config.tasks)), self.position_term])
+        return table[position.clamp(0, self.config.positions - 1)]
+
+
+def expected_reward(logits: Tensor, task_rewards: Sequence[float]) -> Tensor:
+    """Utility: sum over tasks of reward * probability. logits: (..., T). Returns (...)."""
+    if logits.shape[-1] != len(task_rewards):
+        raise ValueError(f"the ranker has {logits.shape[-1]} tasks, found {len(task_rewards)} task rewards")
+    return logits.sigmoid() @ logits.new_tensor(list(task_rewards))
+
+
+def _tower(width: int, hidden: int, dim: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, dim))
+
+
+def _with_age(counters: Tensor, age_h: Tensor) -> Tensor:
+    return torch.cat([counters, age_h.unsqueeze(-1)], dim=-1)
+
+
+def _used_rows(items: ItemTable, *rows: Tensor) -> tuple[Tensor, ...]:
+    """The item vectors that `rows` name, row 0 first, and `rows` renumbered: a step projects no item that it lacks."""
+    used = torch.zeros(len(items), dtype=torch.bool, device=items.vectors.device)
+    used[0] = True
+    for some in rows:
+        used[some.flatten()] = True
+    number = used.cumsum(0) - 1  # (N+1,)
+    return items.vectors[used], *(number[some] for some in rows)

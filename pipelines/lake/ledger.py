@@ -1,0 +1,99 @@
+"""The ledger: one row an attempt of a step for an hour, written last. A commit without its row did not happen."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+import pyarrow.compute as pc
+
+from pipelines.lake.control import append_rows, read_rows
+from pipelines.settings import Settings
+
+DONE = ("done", "unchanged", "superseded")
+
+
+@dataclass(frozen=True)
+class LandingFile:
+    """A file that an hour took: only its records after ``after_hour`` where an earlier hour took the rest."""
+
+    path: str
+    size: int
+    sha256: str
+    kind: str
+    after_hour: str = ""
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """What one attempt read, wrote and took; ``inputs`` and ``outputs`` are table versions."""
+
+    hour: str
+    step: str
+    status: str
+    code_version: str
+    started_at: datetime
+    ended_at: datetime
+    inputs: dict[str, int] = field(default_factory=dict)
+    outputs: dict[str, int] = field(default_factory=dict)
+    files: tuple[LandingFile, ...] = ()
+    rows_in: int | None = None
+    rows_out: int | None = None
+    rows_refused: int | None = None
+    content_hash: str | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    release_id: str | None = None
+    detail: str | None = None
+    attempt: int = 0
+
+
+def write_rows(settings: Settings, new: Sequence[LedgerRow]) -> None:
+    """Appends rows in one commit, each as the next attempt of its step and hour."""
+    earlier = rows(settings)
+    append_rows(settings, "ledger", [_values(row, 1 + _attempts(earlier, row)) for row in new])
+
+
+def _attempts(earlier: Sequence[LedgerRow], row: LedgerRow) -> int:
+    return sum((r.step, r.hour) == (row.step, row.hour) for r in earlier)
+
+
+def _values(row: LedgerRow, attempt: int) -> dict[str, Any]:
+    values = asdict(row) | {"attempt": attempt}
+    values["inputs"] = [{"table": name, "version": version} for name, version in row.inputs.items()]
+    values["outputs"] = [{"table": name, "version": version} for name, version in row.outputs.items()]
+    values["seconds"] = [{"stage": stage, "s": seconds} for stage, seconds in row.seconds.items()]
+    return values
+
+
+def rows(settings: Settings, step: str | None = None, hour: str | None = None) -> list[LedgerRow]:
+    """Attempts in the order in which they ended, of one step or hour where named."""
+    conditions = [pc.field(name) == value for name, value in (("step", step), ("hour", hour)) if value is not None]
+    where = conditions[0] & conditions[1] if len(conditions) == 2 else (conditions[0] if conditions else None)
+    found = read_rows(settings, "ledger", where=where)
+    return sorted((_row(values) for values in found), key=lambda row: (row.ended_at, row.attempt))
+
+
+def last_done(settings: Settings, step: str, hour: str) -> LedgerRow | None:
+    """The newest attempt that made output (``done``) for this step and hour."""
+    done = [row for row in rows(settings, step, hour) if row.status == "done"]
+    return done[-1] if done else None
+
+
+def newest_hour(settings: Settings, step: str, before: str | None = None) -> str | None:
+    """The newest hour that the step has finished, at most ``before`` (not included)."""
+    hours = [row.hour for row in rows(settings, step) if row.status in DONE and (before is None or row.hour < before)]
+    return max(hours, default=None)
+
+
+def frozen(settings: Settings, step: str, hour: str) -> LedgerRow | None:
+    """The row by which the first attempt fixed its input; a rerun works from the same."""
+    return next((row for row in rows(settings, step, hour) if row.status == "frozen"), None)
+
+
+def _row(values: dict[str, Any]) -> LedgerRow:
+    values = dict(values)
+    for name in ("inputs", "outputs"):
+        values[name] = {entry["table"]: entry["version"] for entry in values[name] or []}
+    values["seconds"] = {entry["stage"]: entry["s"] for entry in values["seconds"] or []}
+    values["files"] = tuple(LandingFile(**file) for file in values["files"] or [])
+    return LedgerRow(**values)

@@ -1,0 +1,99 @@
+"""Tables by name: where they lie, how they are created, and the one way to read them.
+
+Every read of a table's rows goes through ``read_table`` or ``read_frame``.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+
+from pipelines.errors import UserError
+from pipelines.settings import Settings
+from spark_jobs.contracts import TABLES, Table
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+def table_path(settings: Settings, name: str) -> Path:
+    """Folder of the table. Raises UserError for a name that no contract has."""
+    if name not in TABLES:
+        raise UserError(f"unknown table {name!r}; tables: {', '.join(sorted(TABLES))}")
+    return settings.warehouse / name
+
+
+def table_exists(settings: Settings, name: str) -> bool:
+    return DeltaTable.is_deltatable(str(table_path(settings, name)))
+
+
+def table_version(settings: Settings, name: str) -> int:
+    """Newest version. Under the root's write lock this is the writer's own last commit."""
+    return DeltaTable(str(table_path(settings, name))).version()
+
+
+def read_table(
+    settings: Settings,
+    name: str,
+    *,
+    hours: Sequence[str] | None = None,
+    version: int | None = None,
+    columns: Sequence[str] | None = None,
+    where: "pc.Expression | None" = None,
+) -> pa.Table:
+    """Rows as an Arrow table, by delta-rs: of some ``hours``, at a ``version``, filtered by a pyarrow expression.
+
+    Raises UserError where the table does not exist yet.
+    """
+    path = table_path(settings, name)
+    if not DeltaTable.is_deltatable(str(path)):
+        raise UserError(f"table {name} does not exist under {settings.warehouse}; run `recloop demo` or an hour first")
+    condition = where
+    if hours is not None:
+        in_hours = pc.field("hour").isin(list(hours))
+        condition = in_hours if where is None else in_hours & where
+    dataset = DeltaTable(str(path), version=version).to_pyarrow_dataset()
+    return dataset.to_table(columns=list(columns) if columns else None, filter=condition)
+
+
+def read_frame(spark: "SparkSession", settings: Settings, name: str, version: int | None = None) -> "DataFrame":
+    """The table as a Spark frame, at a version where one is named."""
+    reader = spark.read.format("delta")
+    if version is not None:
+        reader = reader.option("versionAsOf", version)
+    return reader.load(str(table_path(settings, name)))
+
+
+def create_spark_tables(spark: "SparkSession", settings: Settings) -> None:
+    """Creates what is missing of the tables that Spark writes, each with its contract's columns, properties and checks."""
+    for table in TABLES.values():
+        if table.engine == "spark" and not table_exists(settings, table.name):
+            _create(spark, settings, table)
+
+
+def _create(spark: "SparkSession", settings: Settings, table: Table) -> None:
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    fields: list[Any] = from_arrow_schema(table.schema).fields
+    columns = ", ".join(f"`{f.name}` {f.dataType.simpleString()}{'' if f.nullable else ' NOT NULL'}" for f in fields)
+    partition = f"PARTITIONED BY ({', '.join(table.partition)})" if table.partition else ""
+    where = f"delta.`{table_path(settings, table.name)}`"
+    properties = ", ".join(f"'{key}' = '{value}'" for key, value in _properties(table).items())
+    spark.sql(f"CREATE TABLE {where} ({columns}) USING delta {partition} TBLPROPERTIES ({properties})")
+    for name, condition in table.checks.items():
+        spark.sql(f"ALTER TABLE {where} ADD CONSTRAINT {name} CHECK ({condition})")
+
+
+def _properties(table: Table) -> dict[str, str]:
+    """Id columns keep no statistics: minima and maxima would hold raw ids in the log."""
+    plain = (pa.types.is_timestamp, pa.types.is_integer, pa.types.is_floating)
+    measured = [f.name for f in table.schema if any(is_kind(f.type) for is_kind in plain)]
+    names = measured or ["encoder_version"]
+    return {
+        "delta.enableChangeDataFeed": "true" if table.name == "scores" else "false",
+        "delta.dataSkippingStatsColumns": ",".join(n for n in names if n not in table.partition)[:4000],
+        "delta.logRetentionDuration": f"interval {table.retention_days} days",
+    }

@@ -1,0 +1,77 @@
+"""Writes by Spark: each checks the contract, carries the hour in its commit, and answers the version it made."""
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipelines.lake.tables import table_path, table_version
+from pipelines.settings import Settings
+from spark_jobs.contracts import TABLES
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+class ContractError(RuntimeError):
+    """A frame that does not have the columns its table's contract promises."""
+
+
+def in_contract_order(frame: "DataFrame", name: str) -> "DataFrame":
+    """The contract's columns, in its order and types. Raises ContractError naming missing and surplus columns."""
+    from pyspark.sql import functions as F
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    wanted, found = TABLES[name].schema.names, frame.columns
+    missing, surplus = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+    if missing or surplus:
+        raise ContractError(f"table {name}: missing columns {missing}, surplus columns {surplus}; mend the transform")
+    types = from_arrow_schema(TABLES[name].schema)
+    return frame.select(*[F.col(field.name).cast(field.dataType).alias(field.name) for field in types])
+
+
+def replace_hours(frame: "DataFrame", settings: Settings, name: str, hours: Sequence[str], step: str) -> int:
+    """Replaces the partitions of these hours by the frame in one commit; an hour without rows becomes empty."""
+    literal = ", ".join(f"'{hour}'" for hour in hours)
+    writer = in_contract_order(frame, name).write.format("delta").mode("overwrite")
+    writer = writer.option("replaceWhere", f"hour IN ({literal})").option("userMetadata", _metadata(step, hours))
+    writer.save(str(table_path(settings, name)))
+    return table_version(settings, name)
+
+
+def append_new(frame: "DataFrame", settings: Settings, name: str, hours: Sequence[str], step: str) -> int:
+    """Appends the rows whose key the table does not hold in these hours; what is there is never replaced."""
+    from pyspark.sql import functions as F
+
+    path, key = str(table_path(settings, name)), list(TABLES[name].key)
+    held = frame.sparkSession.read.format("delta").load(path).where(F.col("hour").isin(list(hours))).select(*key)
+    fresh = in_contract_order(frame.join(held, on=key, how="left_anti"), name)
+    fresh.write.format("delta").mode("append").option("userMetadata", _metadata(step, hours)).save(path)
+    return table_version(settings, name)
+
+
+def overwrite(frame: "DataFrame", settings: Settings, name: str, hours: Sequence[str], step: str) -> int:
+    """Replaces the whole table in one commit: readers see the old rows or the new ones, never a mixture."""
+    writer = in_contract_order(frame, name).write.format("delta").mode("overwrite")
+    writer.option("userMetadata", _metadata(step, hours)).save(str(table_path(settings, name)))
+    return table_version(settings, name)
+
+
+def merge_by_key(frame: "DataFrame", settings: Settings, name: str, hours: Sequence[str], step: str) -> int:
+    """Updates rows that have the key, inserts the others, in one commit. The frame holds each key once."""
+    spark: SparkSession = frame.sparkSession
+    source, key = f"merge_{name}", TABLES[name].key
+    in_contract_order(frame, name).createOrReplaceTempView(source)
+    spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", _metadata(step, hours))
+    condition = " AND ".join(f"t.{column} = s.{column}" for column in key)
+    spark.sql(
+        f"MERGE INTO delta.`{table_path(settings, name)}` t USING {source} s ON {condition} "
+        "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+    )
+    spark.conf.unset("spark.databricks.delta.commitInfo.userMetadata")
+    return table_version(settings, name)
+
+
+def _metadata(step: str, hours: Sequence[str]) -> str:
+    from pipelines.local.code_version import code_version
+
+    return json.dumps({"step": step, "hours": f"{hours[0]}..{hours[-1]}", "code_version": code_version()})

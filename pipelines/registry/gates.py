@@ -1,0 +1,94 @@
+"""The gates of a refresh: figures in, one decision out. Pure: it reads no table and no registry."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+POLICY_FILE = Path(__file__).parents[2] / "mlflow" / "promotion.yaml"
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A bound on one figure. ``side``: ``low`` must lie above the bound, ``high`` below it, ``value`` within [bound, upper]."""
+
+    name: str
+    figure: str
+    side: Literal["low", "high", "value"]
+    bound: float
+    least_n: int
+    upper: float | None = None
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure with its interval; ``n`` is what ``least_n`` counts (rows, slates, or effective sample size)."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Figure:
+    """How one gate came out: pass, fail or abstain."""
+
+    gate: str
+    outcome: str
+    value: float | None
+    low: float | None
+    high: float | None
+    bound: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Decision:
+    """promote: every gate passed; reject: one failed; abstain: none failed, one lacks evidence."""
+
+    verdict: Literal["promote", "reject", "abstain"]
+    reasons: tuple[str, ...]
+    figures: tuple[Figure, ...]
+
+
+def load_gates(kind: str, path: Path = POLICY_FILE) -> list[Gate]:
+    """The gates of a kind of release (``refresh``), from the promotion policy."""
+    table: dict[str, list[dict[str, Any]]] = yaml.safe_load(path.read_text(encoding="utf-8"))["gates"]
+    return [Gate(**row) for row in table[kind]]
+
+
+def decide_promotion(measured: Mapping[str, Measured], gates: Sequence[Gate]) -> Decision:
+    """Reject if any gate fails, else abstain if any lacks evidence, else promote. ``measured``: candidate against production."""
+    figures = tuple(_judge(gate, measured.get(gate.figure)) for gate in gates)
+    sentences = {figure.gate: _sentence(gate, figure) for gate, figure in zip(gates, figures, strict=True)}
+    for outcome, verdict in (("fail", "reject"), ("abstain", "abstain")):
+        found = tuple(sentences[figure.gate] for figure in figures if figure.outcome == outcome)
+        if found:
+            return Decision(verdict, found, figures)  # type: ignore[arg-type]
+    return Decision("promote", (f"all {len(gates)} gates passed",), figures)
+
+
+def _judge(gate: Gate, found: Measured | None) -> Figure:
+    if found is None:
+        return Figure(gate.name, "abstain", None, None, None, gate.bound, 0)
+    holds = {
+        "low": found.low > gate.bound,
+        "high": found.high < gate.bound,
+        "value": gate.bound <= found.value <= (gate.upper if gate.upper is not None else float("inf")),
+    }[gate.side]
+    outcome = "abstain" if found.n < gate.least_n else ("pass" if holds else "fail")
+    return Figure(gate.name, outcome, found.value, found.low, found.high, gate.bound, found.n)
+
+
+def _sentence(gate: Gate, figure: Figure) -> str:
+    if figure.value is None:
+        return f"{gate.name}: not measured"
+    if figure.outcome == "abstain":
+        return f"{gate.name}: {figure.n} of {gate.least_n} needed"
+    side = {"low": figure.low, "high": figure.high, "value": figure.value}[gate.side]
+    word = {"low": "above", "high": "below", "value": "from"}[gate.side]
+    upper = f" to {gate.upper}" if gate.upper is not None else ""
+    return f"{gate.name}: {side:.4f}, wanted {word} {gate.bound}{upper} ({figure.value:.4f} [{figure.low:.4f}, {figure.high:.4f}], n={figure.n})"

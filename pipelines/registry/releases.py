@@ -1,0 +1,94 @@
+"""Releases {encoder, ranker, policy}: one row a decision; the newest production row before an hour is in force for it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from deltalake.exceptions import CommitFailedError
+
+from pipelines.errors import UserError
+from pipelines.lake.control import append_rows, read_rows
+from pipelines.registry.gates import Figure
+from pipelines.settings import Settings
+
+PRODUCTION = "production"
+
+
+@dataclass(frozen=True)
+class ReleaseRow:
+    """One decision. ``since``: the first hour it is in force for (production only); ``compared_with``: the champion then."""
+
+    release_id: str
+    hour: str
+    versions: Mapping[str, str]
+    kind: str
+    stage: str
+    decided_by: str
+    since: str
+    decided_at: datetime
+    lineage: str = "main"
+    reasons: Sequence[str] = ()
+    gates: Sequence[Figure] = ()
+    compared_with: str | None = None
+
+
+class ReleaseRace(UserError):
+    """Production changed between the judgement and the move."""
+
+
+def all_releases(settings: Settings) -> list[ReleaseRow]:
+    """Every decision, oldest first."""
+    rows = (_row(values) for values in read_rows(settings, "releases"))
+    return sorted(rows, key=lambda row: row.release_id)
+
+
+def production_before(settings: Settings, hour: str) -> ReleaseRow | None:
+    """The newest production release decided for an hour before this one."""
+    rows = [row for row in all_releases(settings) if row.stage == PRODUCTION and row.since <= hour]
+    return rows[-1] if rows else None
+
+
+def release_in_force(settings: Settings, hour: str, release_id: str | None = None) -> ReleaseRow:
+    """The release for the hour's scoring, or the named one. Raises UserError where there is none."""
+    if release_id is not None:
+        return next(row for row in all_releases(settings) if row.release_id == release_id)
+    release = production_before(settings, hour)
+    if release is None:
+        raise UserError(f"no release is in force for {hour}; run `recloop demo`, or `recloop hour` for lake.start_hour, first")
+    return release
+
+
+def release_folder(settings: Settings, release_id: str) -> Path:
+    """Where the release's artifacts lie: scoring reads them here and needs no registry."""
+    return settings.releases / release_id
+
+
+def next_release_id(settings: Settings) -> str:
+    """``r000001``, ``r000002``, … one a decision."""
+    return f"r{len(all_releases(settings)) + 1:06d}"
+
+
+def decision_for(settings: Settings, hour: str) -> ReleaseRow | None:
+    """The decision that the hour has, if any."""
+    return next((row for row in all_releases(settings) if row.hour == hour and row.decided_by == "promote_models"), None)
+
+
+def append_decision(settings: Settings, row: ReleaseRow, judged_against: str | None) -> None:
+    """Appends the decision in one conditional commit. Raises ReleaseRace where production is no longer the one judged against."""
+    production = [r for r in all_releases(settings) if r.stage == PRODUCTION]
+    current = production[-1].release_id if production else None
+    if current != judged_against:
+        raise ReleaseRace(f"production changed from {judged_against} to {current} while {row.release_id} was judged; judge it again")
+    values: dict[str, Any] = asdict(row)
+    values["versions"] = dict(row.versions)
+    try:
+        append_rows(settings, "releases", [values], retries=0)
+    except CommitFailedError:
+        raise ReleaseRace(f"another decision landed while {row.release_id} was written; judge it again") from None
+
+
+def _row(values: dict[str, Any]) -> ReleaseRow:
+    gates = [Figure(**gate) for gate in values["gates"] or []]
+    return ReleaseRow(**(values | {"gates": gates, "reasons": tuple(values["reasons"] or ())}))

@@ -1,0 +1,148 @@
+"""Landing files to impressions, feedback, items and quarantine: each record once, refused ones kept with their reason."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pipelines.clock import now, wall_clock
+from pipelines.errors import UserError
+from pipelines.lake.ledger import LandingFile
+from pipelines.lake.tables import read_frame, table_version
+from pipelines.lake.writes import merge_by_key, replace_hours
+from pipelines.settings import Settings
+from pipelines.steps.landing_files import frozen_files
+from pipelines.steps.step import Attempt, Outcome
+from spark_jobs.contracts import TABLES
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+EVENTS = ("impressions", "feedback")
+
+
+def ingest(spark: "SparkSession", attempt: Attempt) -> Outcome:
+    """Takes the hours' files into the source tables. Raises UserError where too large a share of records is refused."""
+    settings, hours = attempt.settings, attempt.hours
+    with attempt.stage("freeze"):
+        files = frozen_files(attempt)
+    with attempt.stage("parse"):
+        parsed = _parsed(spark, settings, files, hours)
+        counts = _counts(parsed, hours)
+    _check_refused_share(settings, hours, counts)
+    with attempt.stage("write"):
+        _write(parsed, attempt)
+    for frame in parsed.values():
+        frame.unpersist()
+    carried = tuple(replace(file, after_hour=hours[-1]) for file in files if counts["later"].get(_path(settings, file)))
+    figures = {"rows_in": counts["in"], "rows_out": counts["taken"], "rows_refused": counts["refused"], "files": carried}
+    repeated = f"; {counts['duplicate']} exact repeats dropped" if counts["duplicate"] else ""
+    detail = f"{counts['taken']} records taken, {counts['refused']} refused, from {len(files)} files{repeated}"
+    return attempt.record("done", detail, **figures)
+
+
+def _parsed(spark: "SparkSession", settings: Settings, files: list[LandingFile], hours: Sequence[str]) -> "dict[str, DataFrame]":
+    """Per kind: typed records with ``hour``, ``reason`` and ``copy``, cached, since four writes read them."""
+    from pyspark.sql import functions as F
+
+    from spark_jobs.events import with_duplicates_marked, with_hour
+    from spark_jobs.parsing import parse, read_lines
+
+    latest = max(now(settings, hours[-1]), wall_clock()).isoformat()
+    parsed = {}
+    for kind in sorted({file.kind for file in files}):
+        own = [file for file in files if file.kind == kind]
+        lines = read_lines(spark, [(_path(settings, f), f.kind) for f in own], settings.lake.max_record_bytes)
+        frame = parse(lines, kind, latest)
+        frame = frame.withColumn("raw", F.when(F.col("reason").isNotNull(), F.col("raw")))
+        if kind in EVENTS:
+            frame = with_hour(frame, hours).transform(_without_earlier, settings, own)
+            held = read_frame(spark, settings, kind).where(~F.col("hour").isin(list(hours)))
+            frame = with_duplicates_marked(frame.where("reason IS NULL AND hour <= '%s'" % hours[-1]), kind, held).unionByName(
+                frame.where(F.col("reason").isNotNull() | (F.col("hour") > hours[-1])).withColumn("copy", F.lit("none"))
+            )
+            frame = frame.withColumn("reason", F.when(F.col("copy") == "conflict", "duplicate_conflict").otherwise(F.col("reason")))
+        else:
+            frame = frame.withColumns({"hour": F.lit(hours[-1]), "copy": F.lit("first")})
+        parsed[kind] = frame.persist()
+    return parsed
+
+
+def _without_earlier(frame: "DataFrame", settings: Settings, files: list[LandingFile]) -> "DataFrame":
+    """Leaves out what an earlier hour took from a file that holds records of several hours."""
+    from pyspark.sql import functions as F
+
+    for file in files:
+        if file.after_hour:
+            own_hour = F.date_format("ts", "yyyy-MM-dd'T'HH")
+            here = F.col("source_file") == _path(settings, file)
+            frame = frame.where(~here | (F.col("reason").isNull() & (own_hour > file.after_hour)))
+    return frame
+
+
+def _counts(parsed: "dict[str, DataFrame]", hours: Sequence[str]) -> dict:
+    """Records in, taken, refused, duplicate; by reason; and files that hold records of later hours."""
+    total: dict = {"in": 0, "taken": 0, "refused": 0, "duplicate": 0, "reasons": {}, "later": {}}
+    for frame in parsed.values():
+        keys = ["source_file", "reason", "copy", (frame["hour"] > hours[-1]).alias("is_later")]
+        for row in frame.groupBy(*keys).count().collect():
+            if row["reason"] is not None:
+                total["refused"] += row["count"]
+                total["reasons"][row["reason"]] = total["reasons"].get(row["reason"], 0) + row["count"]
+            elif row["is_later"]:
+                total["later"][row["source_file"]] = row["count"]
+                continue
+            else:
+                total["taken" if row["copy"] == "first" else "duplicate"] += row["count"]
+            total["in"] += row["count"]
+    return total
+
+
+def _check_refused_share(settings: Settings, hours: Sequence[str], counts: dict) -> None:
+    share = counts["refused"] / max(counts["in"], 1)
+    if share > settings.lake.refused_share:
+        top = sorted(counts["reasons"].items(), key=lambda item: -item[1])[:3]
+        reasons = ", ".join(f"{reason} {count}" for reason, count in top)
+        raise UserError(
+            f"hours {hours[0]}..{hours[-1]}: {share:.1%} of {counts['in']} records refused ({reasons}), at most "
+            f"{settings.lake.refused_share:.1%} allowed; mend the landing files, or raise lake.refused_share"
+        )
+
+
+def _write(parsed: "dict[str, DataFrame]", attempt: Attempt) -> None:
+    from pyspark.sql import functions as F
+
+    settings, hours = attempt.settings, attempt.hours
+    for kind in EVENTS:
+        if kind in parsed:
+            kept = parsed[kind].where(F.col("reason").isNull() & (F.col("copy") == "first"))
+            frame = kept.select(*TABLES[kind].schema.names)
+            attempt.outputs[kind] = replace_hours(frame, settings, kind, hours, "ingest")
+        else:
+            attempt.outputs[kind] = table_version(settings, kind)
+    if "items" in parsed:
+        items = parsed["items"].where("reason IS NULL").withColumnRenamed("hour", "updated_hour")
+        items = items.dropDuplicates(["item_id"]).withColumn("available", F.coalesce("available", F.lit(True)))
+        items = items.select(*TABLES["items"].schema.names)
+        merge_by_key(items, settings, "items", hours, "ingest")
+    attempt.outputs["items"] = table_version(settings, "items")
+    attempt.outputs["quarantine"] = _write_quarantine(parsed, settings, hours)
+
+
+def _write_quarantine(parsed: "dict[str, DataFrame]", settings: Settings, hours: Sequence[str]) -> int:
+    from pyspark.sql import functions as F
+
+    from spark_jobs.parsing import REASONS
+
+    sentence = F.create_map(*[F.lit(part) for pair in REASONS.items() for part in pair])
+    refused = None
+    for frame in parsed.values():
+        part = frame.where(F.col("reason").isNotNull()).select("raw", "reason", "source_file", "line")
+        refused = part if refused is None else refused.unionByName(part)
+    if refused is None:
+        return table_version(settings, "quarantine")
+    rows = refused.withColumns({"detail": sentence[F.col("reason")], "hour": F.lit(hours[-1])})
+    return replace_hours(rows, settings, "quarantine", hours, "ingest")
+
+
+def _path(settings: Settings, file: LandingFile) -> str:
+    return str(settings.landing / file.path)

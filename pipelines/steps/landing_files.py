@@ -1,0 +1,75 @@
+"""Which landing files an hour takes. The first attempt fixes the list in the ledger; a rerun takes exactly that list."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.errors import UserError
+from pipelines.lake import ledger
+from pipelines.lake.ledger import LandingFile
+from pipelines.settings import Settings
+from pipelines.steps.step import Attempt
+
+KINDS = ("impressions", "feedback", "items")
+ENDINGS = (".jsonl", ".jsonl.gz")
+
+
+def frozen_files(attempt: Attempt) -> list[LandingFile]:
+    """The files of these hours: the frozen list where there is one (checked), else what is complete now, then frozen."""
+    settings = attempt.settings
+    row = ledger.frozen(settings, "ingest", attempt.hours[-1])
+    if row is not None:
+        for file in row.files:
+            _check_unchanged(settings, file)
+        return list(row.files)
+    history = ledger.rows(settings, "ingest")
+    files = _carried(history, attempt.hours[0]) + _new_files(settings, history)
+    attempt.record("frozen", f"{len(files)} landing files", files=tuple(files))
+    return files
+
+
+def frozen_range(settings: Settings, pending: Sequence[str]) -> list[str]:
+    """The leading hours that were frozen together, else all that are pending."""
+    row = ledger.frozen(settings, "ingest", pending[0])
+    if row is None:
+        return list(pending)
+    together = {r.hour for r in ledger.rows(settings, "ingest") if r.status == "frozen" and r.started_at == row.started_at}
+    return [hour for hour in pending if hour in together]
+
+
+def _new_files(settings: Settings, history: Sequence[ledger.LedgerRow]) -> list[LandingFile]:
+    taken = {file.path for row in history if row.status == "frozen" for file in row.files}
+    found = [(kind, path) for kind in KINDS for path in sorted((settings.landing / kind).glob("*")) if _complete(path)]
+    return [_landing_file(settings, path, kind) for kind, path in found if _relative(settings, path) not in taken]
+
+
+def _carried(history: Sequence[ledger.LedgerRow], first: str) -> list[LandingFile]:
+    """Files of the last finished hour that hold records of later hours."""
+    done = [row for row in history if row.status == "done" and row.hour < first]
+    return list(max(done, key=lambda row: (row.hour, row.ended_at)).files) if done else []
+
+
+def _complete(path: Path) -> bool:
+    return path.is_file() and path.name.endswith(ENDINGS) and not path.name.startswith(("_", "."))
+
+
+def _relative(settings: Settings, path: Path) -> str:
+    return str(path.relative_to(settings.landing))
+
+
+def _landing_file(settings: Settings, path: Path, kind: str) -> LandingFile:
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return LandingFile(_relative(settings, path), path.stat().st_size, digest, kind)
+
+
+def _check_unchanged(settings: Settings, file: LandingFile) -> None:
+    path = settings.landing / file.path
+    if not path.exists():
+        raise UserError(f"landing file {file.path} was taken by this hour and is gone; put it back and run again")
+    now = _landing_file(settings, path, file.kind)
+    if now.sha256 != file.sha256:
+        raise UserError(
+            f"landing file {file.path} changed after it was taken: {now.size} bytes, {file.size} expected; "
+            "put the old file back, and land the new records under another name"
+        )

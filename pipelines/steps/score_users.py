@@ -1,0 +1,117 @@
+"""The scored table of the hour: slates drawn by the release in force, logged before they are published."""
+
+from typing import TYPE_CHECKING
+
+from pipelines.clock import check_hour, now
+from pipelines.errors import UserError
+from pipelines.hours import end_of, hour_number
+from pipelines.lake import ledger
+from pipelines.lake.session import spark_session
+from pipelines.lake.tables import read_frame
+from pipelines.lake.writes import append_new, overwrite
+from pipelines.local.code_version import code_version
+from pipelines.registry.releases import ReleaseRow, release_folder, release_in_force
+from pipelines.settings import Settings
+from pipelines.steps.step import Attempt, Outcome, attempt, writer_lock
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+    from spark_jobs.drawing import DrawRules
+    from spark_jobs.scoring import ScoringSpec
+
+STEP = "score_users"
+ARM = "production"
+
+
+def run(settings: Settings, hour: str) -> Outcome:
+    """Draws and publishes the slates of ``hour``; an hour older than the published one is superseded."""
+    check_hour(settings, hour)
+    with writer_lock(settings, "spark"), attempt(settings, STEP, [hour]) as current:
+        published = [row.hour for row in ledger.rows(settings, STEP) if row.status == "done"]
+        done = ledger.last_done(settings, STEP, hour)
+        if published and hour < max(published):
+            return current.record("superseded", f"{max(published)} is published")
+        if done is not None and done.code_version == code_version():
+            return current.record("unchanged", "the hour was scored by this code", release_id=done.release_id)
+        release = _frozen_release(current)
+        with spark_session(settings, STEP, hour) as spark:
+            return _score(spark, current, release)
+
+
+def _frozen_release(current: Attempt) -> ReleaseRow:
+    """The release that the first attempt chose; a rerun of the hour draws with the same."""
+    settings, hour = current.settings, current.hours[0]
+    row = ledger.frozen(settings, STEP, hour)
+    release = release_in_force(settings, hour, row.release_id if row else None)
+    if row is None:
+        current.record("frozen", f"release {release.release_id}", release_id=release.release_id)
+    return release
+
+
+def _score(spark: "SparkSession", current: Attempt, release: ReleaseRow) -> Outcome:
+    from spark_jobs.scoring import decisions, scored_rows, slate_rows
+
+    settings, hours = current.settings, current.hours
+    spec = scoring_spec(settings, hours[0], release, _input_versions(current))
+    users = read_frame(spark, settings, "user_features", current.inputs["user_features"])
+    with current.stage("draw"):
+        drawn = _with_decision(decisions(users.repartition(2, "user_id"), spec), current, release).persist()
+        current.outputs["slate_decisions"] = append_new(drawn, settings, "slate_decisions", hours, STEP)
+    with current.stage("log"):
+        current.outputs["slate_log"] = append_new(slate_rows(drawn), settings, "slate_log", hours, STEP)
+    with current.stage("publish"):
+        rows = scored_rows(drawn, now(settings, hours[0]).isoformat())
+        current.outputs["scores"] = overwrite(rows, settings, "scores", hours, STEP)
+        count = read_frame(spark, settings, "scores", current.outputs["scores"]).count()
+        drawn.unpersist()
+    return current.record("done", f"{count} rows by {release.release_id}", rows_out=count, release_id=release.release_id)
+
+
+def scoring_spec(settings: Settings, hour: str, release: ReleaseRow, versions: dict[str, int]) -> "ScoringSpec":
+    """What a worker needs to draw the hour's slates with this release."""
+    from spark_jobs.scoring import ScoringSpec
+
+    rewards = tuple(term.weight for term in settings.reward.terms)
+    folder = str(release_folder(settings, release.release_id))
+    pinned = tuple(sorted(versions.items()))
+    return ScoringSpec(str(settings.warehouse), pinned, folder, release.release_id, rewards, draw_rules(settings, hour))
+
+
+def draw_rules(settings: Settings, hour: str) -> "DrawRules":
+    """The hour's rules, by the settings."""
+    from spark_jobs.drawing import DrawRules
+
+    slates = settings.slates
+    return DrawRules(
+        at=end_of(hour), hour_number=hour_number(hour), seed=settings.seed, size=slates.size, candidates=slates.candidates,
+        explore_share=slates.explore_share, seen_days=slates.seen_days, fresh_hours=slates.fresh_hours,
+    )  # fmt: skip
+
+
+def _input_versions(current: Attempt) -> dict[str, int]:
+    """Versions of the features that the hour's ledger rows name."""
+    settings, hour = current.settings, current.hours[0]
+    made_by = {"items": "ingest", "item_embeddings": "embed_items", "item_features": "build_features", "user_features": "build_features"}
+    for table, step in made_by.items():
+        done = ledger.last_done(settings, step, hour)
+        if done is None:
+            raise UserError(f"hour {hour} has no finished {step}; run build_features for it first")
+        current.inputs[table] = done.outputs[table]
+    return current.inputs
+
+
+def _with_decision(drawn: "DataFrame", current: Attempt, release: ReleaseRow) -> "DataFrame":
+    from pyspark.sql import functions as F
+
+    from spark_jobs.drawing import RULES
+
+    settings = current.settings
+    versions = F.struct(*[F.lit(release.versions[name]).alias(name) for name in ("encoder", "ranker", "policy")])
+    pinned = [F.struct(F.lit(t).alias("table"), F.lit(v).cast("long").alias("version")) for t, v in sorted(current.inputs.items())]
+    return drawn.withColumns({
+        "surface": F.lit(settings.slates.surface), "hour": F.lit(current.hours[0]), "rules": F.lit(RULES),
+        "temperature": F.lit(settings.policy.temperature), "seed": F.lit(settings.seed), "arm": F.lit(ARM),
+        "arm_share": F.lit(1.0), "release_id": F.lit(release.release_id), "versions": versions,
+        "feature_versions": F.array(*pinned),
+    })  # fmt: skip

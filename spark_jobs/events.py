@@ -1,0 +1,36 @@
+"""Parsed records to the hour they belong to, each event once."""
+
+from collections.abc import Sequence
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from spark_jobs.contracts import TABLES
+
+
+def with_hour(frame: DataFrame, hours: Sequence[str]) -> DataFrame:
+    """``hour`` = the event's own, but never before the first hour still open: late events join that one."""
+    own = F.date_format("ts", "yyyy-MM-dd'T'HH")
+    return frame.withColumn("hour", F.greatest(own, F.lit(hours[0])))
+
+
+def with_duplicates_marked(events: DataFrame, table: str, held: DataFrame) -> DataFrame:
+    """Adds ``copy``: ``first`` (kept), ``duplicate`` (same payload, dropped) or ``conflict`` (other payload, refused).
+
+    The first is the earliest by (source_file, line); an event that ``held`` already has is never first.
+    """
+    order = Window.partitionBy("event_id").orderBy("source_file", "line")
+    marked = events.withColumn("payload", _payload(table)).withColumn("rank", F.row_number().over(order))
+    marked = marked.withColumn("first_payload", F.first("payload").over(order))
+    earlier = held.select("event_id", _payload(table).alias("held_payload"))
+    joined = marked.join(earlier, on="event_id", how="left")
+    reference = F.coalesce("held_payload", "first_payload")
+    is_first = F.col("held_payload").isNull() & (F.col("rank") == 1)
+    copy = F.when(is_first, "first").when(F.col("payload") == reference, "duplicate").otherwise("conflict")
+    return joined.withColumn("copy", copy).drop("payload", "rank", "first_payload", "held_payload")
+
+
+def _payload(table: str) -> Column:
+    """Hash of what the producer said: every contract column but the hour, maps as sorted entries."""
+    fields = [f for f in TABLES[table].schema if f.name not in ("hour", "event_id")]
+    return F.xxhash64(*[F.array_sort(F.map_entries(f.name)) if "map" in str(f.type) else F.col(f.name) for f in fields])

@@ -1,0 +1,147 @@
+"""Landing lines to typed events: every line becomes a row, valid or with one reason code. Nothing is dropped."""
+
+import gzip
+import io
+from collections.abc import Iterator
+
+import pyarrow as pa
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from spark_jobs.contracts import REACTIONS
+
+REASONS = {
+    "bad_json": "the line is not one JSON object",
+    "missing_key": "a required field is missing or empty",
+    "wrong_type": "a field cannot be read as its type",
+    "unknown_reaction": "the feedback type is none of the contract's",
+    "non_finite": "a number is NaN or infinite",
+    "negative_value": "a position, value or price is negative, or a propensity outside (0, 1]",
+    "from_future": "the time lies after the loop's now and the wall clock",
+    "duplicate_conflict": "the event_id was seen before with another payload",
+    "oversized": "the line is longer than lake.max_record_bytes",
+}
+_STRINGS = {
+    "impressions": ["event_id", "request_id", "slate_id", "user_id", "item_id", "position", "ts", "surface", "query",
+                    "propensity", "policy_version"],
+    "feedback": ["event_id", "request_id", "user_id", "item_id", "ts", "type", "value"],
+    "items": ["item_id", "title", "text", "category", "price", "published_at", "available"],
+}  # fmt: skip
+_COLLECTIONS = {
+    "impressions": {"context": "map<string,string>"},
+    "feedback": {},
+    "items": {"tags": "array<string>", "attributes": "map<string,string>", "image_vector": "array<float>"},
+}
+_TYPED = {"position": "int", "propensity": "double", "value": "double", "price": "double", "available": "boolean"}
+_TIMES = ("ts", "published_at")
+_REQUIRED = {
+    "impressions": ["user_id", "item_id", "position", "ts"],
+    "feedback": ["user_id", "item_id", "ts", "type"],
+    "items": ["item_id", "title"],
+}
+_NATURAL_KEY = {
+    "impressions": ["user_id", "item_id", "ts", "position", "slate_id", "request_id"],
+    "feedback": ["user_id", "item_id", "ts", "type", "value"],
+}
+_OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
+
+
+def read_lines(spark: SparkSession, files: list[tuple[str, str]], max_bytes: int) -> DataFrame:
+    """One row a line of each (path, kind): kind, source_file, line (from 1), raw; a longer line is cut and marked oversized."""
+    frame = spark.createDataFrame(files, "path string, kind string").repartition(max(1, min(len(files), 8)))
+    schema = "kind string, source_file string, line bigint, raw string, oversized boolean"
+
+    def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for row in batch.to_pylist():
+                yield from _file_batches(row["path"], row["kind"], max_bytes)
+
+    return frame.mapInArrow(read, schema)
+
+
+def _file_batches(path: str, kind: str, max_bytes: int, rows: int = 20_000) -> Iterator[pa.RecordBatch]:
+    """Reads the file in batches; no line is held longer than ``max_bytes``."""
+    with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as stream:
+        reader, number, lines = io.BufferedReader(stream), 0, []  # type: ignore[arg-type]
+        while line := reader.readline(max_bytes + 1):
+            number += 1
+            oversized = len(line) > max_bytes and not line.endswith(b"\n")
+            while oversized and (rest := reader.readline(max_bytes)) and not rest.endswith(b"\n"):
+                continue
+            if line.strip():
+                lines.append((number, line.rstrip(b"\r\n").decode("utf-8", "replace"), oversized))
+            if len(lines) == rows:
+                yield _batch(path, kind, lines)
+                lines = []
+        if lines:
+            yield _batch(path, kind, lines)
+
+
+def _batch(path: str, kind: str, lines: list[tuple[int, str, bool]]) -> pa.RecordBatch:
+    numbers, raws, oversized = zip(*lines, strict=True)
+    names = ["kind", "source_file", "line", "raw", "oversized"]
+    return pa.RecordBatch.from_pydict(
+        dict(zip(names, ([kind] * len(lines), [path] * len(lines), numbers, raws, oversized), strict=True)),
+        schema=pa.schema([("kind", pa.string()), ("source_file", pa.string()), ("line", pa.int64()), ("raw", pa.string()),
+                          ("oversized", pa.bool_())]),
+    )  # fmt: skip
+
+
+def parse(lines: DataFrame, kind: str, latest: str) -> DataFrame:
+    """Typed columns of one kind beside raw, source_file, line and ``reason`` (null where the record is valid).
+
+    ``latest``: ISO instant; a record whose ``ts`` lies at or after it is from the future.
+    """
+    schema = ", ".join([f"{n} string" for n in _STRINGS[kind]] + [f"{n} {t}" for n, t in _COLLECTIONS[kind].items()])
+    found = lines.where(F.col("kind") == kind).withColumn(
+        "json", F.from_json("raw", f"{schema}, _corrupt string", {"columnNameOfCorruptRecord": "_corrupt"})
+    )
+    plain = [_typed(name).alias(name) for name in _STRINGS[kind]]
+    nested = [F.col(f"json.{name}").alias(name) for name in _COLLECTIONS[kind]]
+    typed = found.select("source_file", "line", "raw", "oversized", "json", *plain, *nested)
+    return typed.withColumn("reason", _reason(kind, latest)).transform(_with_event_id, kind).drop("json", "oversized")
+
+
+def _typed(name: str) -> Column:
+    text = F.col(f"json.{name}")
+    if name in _TIMES:
+        return F.when(text.rlike(_OFFSET), F.try_to_timestamp(text))
+    return text.try_cast(_TYPED[name]) if name in _TYPED else text
+
+
+def _reason(kind: str, latest: str) -> Column:
+    """The first reason that holds, in the order of REASONS."""
+    names = _STRINGS[kind]
+    missing = _any(F.coalesce(F.trim(F.col(f"json.{name}")), F.lit("")) == "" for name in _REQUIRED[kind])
+    retyped = [name for name in names if name in _TYPED or name in _TIMES]
+    wrong = _any(F.col(f"json.{name}").isNotNull() & F.col(name).isNull() for name in retyped)
+    numbers = [name for name in names if _TYPED.get(name) == "double"]
+    infinite = _any(F.isnan(name) | (F.abs(name) == float("inf")) for name in numbers)
+    negative = _any(F.col(name) < 0 for name in [*numbers, *(["position"] if "position" in names else [])])
+    reason = F.when(F.col("oversized"), "oversized").when(F.col("json").isNull() | F.col("json._corrupt").isNotNull(), "bad_json")
+    reason = reason.when(missing, "missing_key").when(wrong, "wrong_type")
+    if kind == "feedback":
+        reason = reason.when(~F.col("type").isin(*REACTIONS), "unknown_reaction")
+    reason = reason.when(infinite, "non_finite").when(negative | _bad_propensity(kind), "negative_value")
+    return reason.when(F.col("ts") >= F.lit(latest).cast("timestamp"), "from_future") if "ts" in names else reason
+
+
+def _bad_propensity(kind: str) -> Column:
+    if kind != "impressions":
+        return F.lit(False)
+    return F.coalesce((F.col("propensity") <= 0) | (F.col("propensity") > 1), F.lit(False))
+
+
+def _any(conditions: Iterator[Column] | list[Column]) -> Column:
+    total = F.lit(False)
+    for condition in conditions:
+        total = total | F.coalesce(condition, F.lit(False))
+    return total
+
+
+def _with_event_id(frame: DataFrame, kind: str) -> DataFrame:
+    """A producer without event ids gets the hash of the natural key: the same event again is the same row."""
+    if kind not in _NATURAL_KEY:
+        return frame
+    key = F.concat_ws("\x1f", *[F.coalesce(F.col(name).cast("string"), F.lit("")) for name in _NATURAL_KEY[kind]])
+    return frame.withColumn("event_id", F.coalesce("event_id", F.substring(F.sha2(key, 256), 1, 32)))

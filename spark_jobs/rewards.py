@@ -1,0 +1,67 @@
+"""Labels and rewards of reactions, by the domain's one reward definition."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from spark_jobs.contracts import REACTIONS
+
+
+class RewardTerm(Protocol):
+    """A line of the reward definition: reaction ``task`` pays ``weight`` × min(label, cap)."""
+
+    task: str
+    weight: float
+    cap: float
+    per_attribute: str | None
+    positive_from: float | None
+
+
+def with_label(feedback: DataFrame, items: DataFrame, terms: Sequence[RewardTerm]) -> DataFrame:
+    """Adds ``label`` in [0, cap] to each reaction: value/attribute, or value >= threshold, or 1.
+
+    ``items``: the current items with ``attributes``; a reaction that needs an attribute its item lacks gets label 0.
+    """
+    attributes = items.select("item_id", "attributes")
+    joined = feedback.join(attributes, on="item_id", how="left")
+    label = F.lit(1.0)
+    for term in terms:
+        label = F.when(F.col("type") == term.task, _label(term)).otherwise(label)
+    return joined.withColumn("label", label).drop("attributes")
+
+
+def feedback_rewards(labelled: DataFrame, terms: Sequence[RewardTerm]) -> DataFrame:
+    """event_id, ``reward`` of the reaction and ``weight`` in [0, 1] for the user's history (reward over the largest term)."""
+    largest = max(abs(term.weight) * term.cap for term in terms)
+    reward = F.lit(0.0)
+    for term in terms:
+        reward = F.when(F.col("type") == term.task, F.col("label") * F.lit(float(term.weight))).otherwise(reward)
+    with_reward = labelled.withColumn("reward", reward)
+    return with_reward.select("event_id", "reward", F.greatest(F.lit(0.0), F.col("reward") / largest).alias("weight"))
+
+
+def labels_struct(label_of: Mapping[str, Column]) -> Column:
+    """The ``labels`` column: one field a reaction, null where the definition does not use it."""
+    null = F.lit(None).cast("double")
+    return F.struct(*[label_of.get(reaction, null).cast("double").alias(reaction) for reaction in REACTIONS])
+
+
+def reward_of(labels: str, terms: Sequence[RewardTerm]) -> Column:
+    """Reward of a ``labels`` struct column; a missing label pays nothing."""
+    total = F.lit(0.0)
+    for term in terms:
+        total = total + F.coalesce(F.col(f"{labels}.{term.task}"), F.lit(0.0)) * F.lit(float(term.weight))
+    return total
+
+
+def _label(term: RewardTerm) -> Column:
+    value = F.coalesce(F.col("value"), F.lit(0.0))
+    if term.per_attribute is not None:
+        whole = F.element_at("attributes", F.lit(term.per_attribute)).try_cast("double")
+        share = F.when(whole > 0, value / whole).otherwise(0.0)
+        return F.least(F.lit(float(term.cap)), F.coalesce(share, F.lit(0.0)))
+    if term.positive_from is not None:
+        return F.when(F.coalesce(F.col("value"), F.lit(1.0)) >= term.positive_from, 1.0).otherwise(0.0)
+    return F.lit(1.0)

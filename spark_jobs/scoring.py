@@ -1,0 +1,152 @@
+"""Scoring on executors: users in, slate decisions out; then the slates and the scored rows that readers see."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from deltalake import DeltaTable
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from models.records import ItemState
+from spark_jobs.catalogue import Catalogue, build_catalogue, current_rows, item_state
+from spark_jobs.contracts import DEFAULT_USER, TABLES
+from spark_jobs.drawing import (
+    Draw,
+    DrawRules,
+    Release,
+    as_lists,
+    describe,
+    draw_slates,
+    has_history,
+    load_release,
+    most_similar_seen,
+    retrieve,
+    slate_ids,
+    slate_logits,
+)
+from spark_jobs.ranker_inputs import user_states
+
+_DRAWN = ("slate_id", "user_id", "candidates", "logits", "action", "propensities", "scores", "nearest_seen", "user_vector",
+          "candidate_features", "source")  # fmt: skip
+_DRAWN_SCHEMA = pa.schema([TABLES["slate_decisions"].schema.field(name) for name in _DRAWN])
+
+
+@dataclass(frozen=True)
+class ScoringSpec:
+    """All that a worker needs to draw: where the tables lie, at which versions, which release, which rules."""
+
+    warehouse: str
+    table_versions: tuple[tuple[str, int], ...]
+    release_folder: str
+    release_id: str
+    task_rewards: tuple[float, ...]
+    rules: DrawRules
+
+
+@dataclass(frozen=True)
+class ScoringInputs:
+    """What all users of one hour share."""
+
+    release: Release
+    catalogue: Catalogue
+    items: ItemState
+
+
+@lru_cache(maxsize=2)
+def scoring_inputs(spec: ScoringSpec) -> ScoringInputs:
+    """Models and catalogue of the spec, read once a process."""
+    torch.set_num_threads(1)
+    tables = {
+        name: DeltaTable(str(Path(spec.warehouse) / name), version=version).to_pyarrow_table()
+        for name, version in spec.table_versions
+        if name != "user_features"
+    }
+    release = load_release(spec.release_folder, spec.release_id, spec.task_rewards)
+    config = release.ranker.config
+    catalogue = build_catalogue(current_rows(tables["items"]), tables["item_embeddings"], config.encoder_version)
+    return ScoringInputs(release, catalogue, item_state(catalogue, tables["item_features"], spec.rules.at, config.item_counters))
+
+
+def decisions(users: DataFrame, spec: ScoringSpec) -> DataFrame:
+    """One drawn slate for each row of ``user_features`` and for the default user."""
+    default = users.sparkSession.range(1).select(F.lit(DEFAULT_USER).alias("user_id"), F.lit(spec.rules.at).alias("as_of"))
+    everybody = users.unionByName(default, allowMissingColumns=True)
+
+    def draw(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            if batch.num_rows:
+                yield draw_batch(batch, spec)
+
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return everybody.mapInArrow(draw, from_arrow_schema(_DRAWN_SCHEMA))
+
+
+def draw_batch(users: pa.RecordBatch, spec: ScoringSpec) -> pa.RecordBatch:
+    """Decisions of these users."""
+    shared, rules = scoring_inputs(spec), spec.rules
+    release, catalogue, items = shared.release, shared.catalogue, shared.items
+    user_ids = users.column("user_id").to_pylist()
+    state = user_states(users, catalogue, rules.at, release.ranker.config.user_counters)
+    rows, mask = retrieve(release, user_ids, state, catalogue, items, rules)
+    candidates = describe(release, state, catalogue, items, rows, mask)
+    drawn = draw_slates(slate_logits(release, state, candidates, items), user_ids, candidates, catalogue, rules)
+    chosen = rows.gather(1, drawn.action)
+    known = has_history(state).tolist()
+    source = [_source(user, has) for user, has in zip(user_ids, known, strict=True)]
+    nearest = most_similar_seen(state, catalogue, chosen)
+    values = _columns(user_ids, candidates.rows, candidates.mask, drawn, chosen, nearest, catalogue, spec)
+    values |= {"source": pa.array(source), "user_vector": pa.array(list(candidates.user_vectors.numpy()), pa.list_(pa.float32()))}
+    width = candidates.features.shape[2]
+    flat = candidates.features.reshape(len(user_ids), -1).numpy()
+    values["candidate_features"] = as_lists(flat, mask.sum(1).numpy() * width)
+    return pa.RecordBatch.from_arrays([values[name].cast(_DRAWN_SCHEMA.field(name).type) for name in _DRAWN], schema=_DRAWN_SCHEMA)
+
+
+def _source(user_id: str, known: bool) -> str:
+    return "fallback" if user_id == DEFAULT_USER else ("policy" if known else "cold_start")
+
+
+def _columns(user_ids: list[str], rows: torch.Tensor, mask: torch.Tensor, drawn: Draw, chosen: torch.Tensor,
+             nearest: torch.Tensor, catalogue: Catalogue, spec: ScoringSpec) -> dict[str, pa.Array]:  # fmt: skip
+    """The draw's arrays; padding beyond the valid candidates is cut off, which leaves C and K of each row as they are."""
+    counts = mask.sum(1).numpy()
+    shown = (drawn.propensity > 0).sum(1).numpy()
+    names = np.array(["", *catalogue.ids.to_pylist()], dtype=object)
+    items = [names[own[:k]].tolist() for own, k in zip(chosen.numpy(), shown, strict=True)]
+    return {
+        "slate_id": pa.array(slate_ids(user_ids, spec.release_id, spec.rules, items)),
+        "user_id": pa.array(user_ids),
+        "candidates": as_lists(names[rows.numpy()], counts),
+        "logits": as_lists(drawn.logits.numpy(), counts),
+        "action": as_lists(drawn.action.numpy().astype(np.int32), shown),
+        "propensities": as_lists(drawn.propensity.numpy(), shown),
+        "scores": as_lists(drawn.utility.double().numpy(), shown),
+        "nearest_seen": as_lists(names[nearest.numpy()], shown),
+    }
+
+
+def slate_rows(decided: DataFrame) -> DataFrame:
+    """The slate log: one row a position of each decision."""
+    each = decided.select("*", F.posexplode("action").alias("position", "index"))
+    return each.select(
+        "slate_id", "position", "user_id", "surface", F.get("candidates", F.col("index")).alias("item_id"),
+        F.get("propensities", F.col("position")).alias("propensity"), F.get("scores", F.col("position")).alias("score"),
+        "source", "hour",
+    )  # fmt: skip
+
+
+def scored_rows(decided: DataFrame, generated_at: str) -> DataFrame:
+    """The scored table: the slates with where each row came from."""
+    details = decided.select("slate_id", "arm", "release_id", "versions", "nearest_seen")
+    rows = slate_rows(decided).join(details, on="slate_id", how="inner")
+    nearest = F.get("nearest_seen", F.col("position"))
+    reason = F.when(F.col("source") != "policy", F.lit("popular this week")).when(
+        F.length(nearest) > 0, F.concat(F.lit("like item "), nearest)
+    )
+    return rows.withColumns({"reason": reason, "generated_at": F.lit(generated_at).cast("timestamp")}).drop("nearest_seen")

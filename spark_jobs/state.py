@@ -1,0 +1,116 @@
+"""State as a fold of increments: decayed counters and reaction histories, as known before any instant.
+
+A *delta* is (id, as_of, one amount per counter): what had happened up to ``as_of``, decayed to it. Raw events, hourly
+increments and the caches are all deltas, and adding them is associative and commutative; so incremental = rebuilt.
+``known_from`` is the instant from which a delta may be used: the end of the loop hour that brought it, never event time.
+"""
+
+from collections.abc import Iterable
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from spark_jobs.contracts import COUNTED, COUNTERS, HALF_LIVES_H, HISTORY
+
+_HISTORY_ENTRY = ("ts", "event_id", "item_id", "weight")
+
+
+def event_deltas(impressions: DataFrame, feedback: DataFrame, rewards: DataFrame) -> DataFrame:
+    """One row an event: user_id, item_id, as_of, every counter's amount, and the entry for the user's history.
+
+    ``rewards``: event_id, reward, weight for each feedback row (see ``rewards.feedback_rewards``).
+    """
+    shown = impressions.select(
+        "event_id", "user_id", "item_id", F.col("ts").alias("as_of"), "hour", F.lit("impression").alias("type"),
+        F.lit(0.0).alias("reward"), F.lit(0.0).alias("weight"),
+    )  # fmt: skip
+    reacted = feedback.join(rewards, on="event_id", how="inner").select(
+        "event_id", "user_id", "item_id", F.col("ts").alias("as_of"), "hour", "type", "reward", "weight"
+    )
+    return shown.unionByName(reacted)
+
+
+def with_counters(events: DataFrame) -> DataFrame:
+    """Amount 1 for the event's own type and the reward's amount, the same under each half-life."""
+    amounts = {f"{name}_{h}h": _amount(name) for name in COUNTED for h in HALF_LIVES_H}
+    return events.withColumns(amounts)
+
+
+def counters_at(deltas: DataFrame, key: str, at: Column, *by: str) -> DataFrame:
+    """Sum of the deltas of each ``key`` (and ``by``), decayed from their ``as_of`` to the instant ``at``."""
+    sums = [F.sum(F.col(name) * _decay(at, half_life)).alias(name) for name, half_life in _with_half_lives()]
+    return deltas.groupBy(key, *by).agg(*sums)
+
+
+def counters_before(needs: DataFrame, deltas: DataFrame, key: str) -> DataFrame:
+    """For each (key, cut) of ``needs``: its counters as known at ``cut``, decayed to it; zeros where nothing was known."""
+    parts = deltas.select(F.col(key).alias("delta_key"), "as_of", "known_from", *COUNTERS)
+    known = needs.join(parts, on=(needs[key] == parts["delta_key"]) & (parts["known_from"] <= needs["cut"]), how="left")
+    sums = [
+        F.coalesce(F.sum(F.col(name) * _decay(F.col("cut"), half_life)), F.lit(0.0)).alias(name)
+        for name, half_life in _with_half_lives()
+    ]
+    return known.groupBy(key, "cut").agg(*sums)
+
+
+def history_entries(events: DataFrame) -> DataFrame:
+    """One row a reaction: user_id and the fields of a history entry."""
+    reactions = events.where("type <> 'impression'").withColumnRenamed("as_of", "ts")
+    return reactions.select("user_id", *_HISTORY_ENTRY, *[name for name in ("hour", "known_from") if name in reactions.columns])
+
+
+def unfolded_history(states: DataFrame) -> DataFrame:
+    """The entries that a table's ``recent`` column holds, one row each, known from the state's ``as_of``."""
+    exploded = states.select("user_id", F.col("as_of").alias("known_from"), F.explode("recent").alias("entry"))
+    return exploded.select("user_id", "known_from", *[F.col(f"entry.{name}").alias(name) for name in _HISTORY_ENTRY])
+
+
+def recent(entries: DataFrame, *by: str) -> DataFrame:
+    """The last HISTORY items of each user (and ``by``) as ``recent``, oldest first by (ts, event_id); one entry an item.
+
+    An item keeps its newest time and its strongest reaction, so that merging histories in any order gives the same.
+    """
+    keys = ["user_id", *by]
+    newest = F.max(F.struct("ts", "event_id"))
+    per_item = entries.groupBy(*keys, "item_id").agg(newest.alias("last"), F.max("weight").alias("weight"))
+    entry = F.struct("last.ts", "last.event_id", "item_id", "weight")
+    folded = per_item.groupBy(*keys).agg(F.array_sort(F.collect_list(entry)).alias("recent"))
+    return folded.withColumn("recent", F.slice("recent", -F.least(F.lit(HISTORY), F.size("recent")), HISTORY))
+
+
+def recent_before(needs: DataFrame, entries: DataFrame) -> DataFrame:
+    """For each (user_id, cut) of ``needs`` that knows anything: the history as known at ``cut``."""
+    parts = entries.withColumnRenamed("user_id", "entry_user")
+    known = needs.join(parts, on=(needs["user_id"] == parts["entry_user"]) & (parts["known_from"] <= needs["cut"]), how="inner")
+    return recent(known.select("user_id", "cut", *_HISTORY_ENTRY), "cut")
+
+
+def folded(touched: DataFrame, deltas: DataFrame, key: str) -> DataFrame:
+    """The cache rows of the ``touched`` (key, cut): counters and, for users, history, as of ``cut``."""
+    counters = counters_before(touched, deltas, key)
+    if key == "user_id":
+        counters = counters.join(recent_before(touched, unfolded_history(deltas)), on=[key, "cut"], how="left")
+    return counters.withColumnRenamed("cut", "as_of")
+
+
+def union_all(frames: Iterable[DataFrame]) -> DataFrame:
+    """Union by name of at least one frame."""
+    first, *rest = frames
+    for frame in rest:
+        first = first.unionByName(frame)
+    return first
+
+
+def _amount(name: str) -> Column:
+    if name == "reward":
+        return F.col("reward")
+    return F.when(F.col("type") == name.removesuffix("s"), 1.0).otherwise(0.0)
+
+
+def _with_half_lives() -> list[tuple[str, int]]:
+    return [(f"{name}_{half_life}h", half_life) for name in COUNTED for half_life in HALF_LIVES_H]
+
+
+def _decay(at: Column, half_life_h: int) -> Column:
+    age_s = (F.unix_micros(at) - F.unix_micros(F.col("as_of"))) / 1e6
+    return F.pow(F.lit(2.0), -age_s / (3600.0 * half_life_h))

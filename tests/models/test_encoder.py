@@ -1,0 +1,54 @@
+import numpy as np
+import pytest
+
+from models.encoder import Encoder, default_encoder_path
+
+TITLES = [
+    "Red wine glasses, set of six",
+    "Crystal goblets for red wine",
+    "Bicycle repair kit with tire levers",
+    "Star Wars: The Empire Strikes Back",
+    "Return of the Jedi (Star Wars)",
+    "x",
+]
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return Encoder.load(default_encoder_path())
+
+
+def test_similar_titles_are_closer_than_unrelated_ones(encoder):
+    vectors = encoder.encode(TITLES)
+    similarity = vectors @ vectors.T
+    assert similarity[0, 1] > similarity[0, 2] + 0.2
+    assert similarity[3, 4] > similarity[3, 2] + 0.2
+
+
+def test_vectors_are_unit_float32_in_the_order_of_the_texts(encoder):
+    vectors = encoder.encode([*TITLES, TITLES[0]])
+    assert vectors.dtype == np.float32 and vectors.shape == (7, encoder.dim)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    np.testing.assert_array_equal(vectors[0], vectors[6])
+    assert encoder.encode([]).shape == (0, encoder.dim)
+
+
+def test_a_vector_does_not_depend_on_its_batch(encoder):
+    together = encoder.encode(TITLES)
+    backward = encoder.encode(TITLES[::-1])[::-1]
+    alone = np.concatenate([encoder.encode([title]) for title in TITLES])
+    np.testing.assert_allclose(together, backward, atol=1e-5)
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+def test_the_version_names_weights_pooling_and_length(encoder):
+    assert encoder.version == Encoder(default_encoder_path()).version
+    assert len({encoder.version, Encoder(default_encoder_path(), max_tokens=32).version}) == 2
+    assert Encoder(default_encoder_path(), pooling="last").version != encoder.version
+
+
+def test_an_encoder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no encoder at"):
+        Encoder(str(tmp_path / "none")).encode(["a"])
+    with pytest.raises(ValueError, match="'mean' or 'last'"):
+        Encoder("anything", pooling="max")

@@ -1,0 +1,79 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from models.off_policy import bootstrap_t, difference, propensity_audit, reward_interaction_ips, value
+
+
+def test_rips_is_unbiased_where_the_truth_is_known(make_slate_world):
+    world = make_slate_world(users=40, per_user=100)
+    target = 0.5 * world.behavior + 0.5 * world.quality
+    truth = world.true_value(target)
+    for normalized in (False, True):
+        per_slate = reward_interaction_ips(world.slates, world.logits_of(target), normalized).numpy()
+        error = per_slate.std() / np.sqrt(len(per_slate))
+        assert abs(per_slate.mean() - truth) < 3 * error
+    assert truth != pytest.approx(world.true_value(world.behavior), abs=0.02)
+
+
+def test_intervals_over_users_cover_the_truth(make_slate_world):
+    covered = 0
+    for seed in range(20):
+        world = make_slate_world(users=30, per_user=10, seed=seed)
+        target = 0.5 * world.behavior + 0.5 * world.quality
+        found = value(world.slates, world.logits_of(target), resamples=300)
+        covered += found.low <= world.true_value(target) <= found.high
+    assert covered >= 17  # of 20 at 95 %
+
+
+def test_the_difference_of_a_policy_to_itself_is_exactly_zero(make_slate_world):
+    world = make_slate_world(users=5, per_user=5)
+    logits = world.logits_of(world.quality)
+    found = difference(world.slates, logits, logits)
+    assert (found.mean, found.low, found.high, found.n) == (0.0, 0.0, 0.0, 25)
+
+
+def test_the_behavior_policy_is_worth_its_mean_reward_with_full_sample_size(make_slate_world):
+    world = make_slate_world(users=10, per_user=10)
+    found = value(world.slates, world.slates.behavior_logits)
+    assert found.mean == pytest.approx(world.slates.reward.sum(1).mean().item(), rel=1e-4)
+    assert found.effective_sample_size == pytest.approx(100, rel=1e-3)
+    assert found.max_importance_weight == pytest.approx(1, rel=1e-3)
+
+
+def test_one_user_gives_no_interval():
+    assert bootstrap_t(np.ones(3), np.zeros(3, dtype=np.int64), 0.95, 7, 10) == (1.0, -np.inf, np.inf)
+
+
+def test_resampling_slates_of_one_user_together_widens_the_interval():
+    random = np.random.default_rng(0)
+    per_slate = np.repeat(random.normal(size=50), 20)
+    users = np.repeat(np.arange(50), 20)
+    _, low, high = bootstrap_t(per_slate, users, 0.95, 7, 1000)
+    _, naive_low, naive_high = bootstrap_t(per_slate, np.arange(1000), 0.95, 7, 1000)
+    assert high - low > 3.5 * (naive_high - naive_low)  # sqrt(20) = 4.5
+    normal = 2 * 1.96 * per_slate[::20].std() / np.sqrt(50)
+    assert high - low == pytest.approx(normal, rel=0.15)
+
+
+def test_the_audit_passes_what_was_drawn_and_catches_what_was_not(make_slate_world):
+    slates = make_slate_world(users=40, per_user=100).slates
+    error, mean, standard_error = propensity_audit(slates)
+    assert error < 1e-6 and abs(mean - 1) <= 3 * standard_error
+    short = dataclasses.replace(
+        slates, shown=(slates.reward.cumsum(1) - slates.reward) == 0
+    )  # stops at the first click
+    _, mean, standard_error = propensity_audit(short)
+    assert abs(mean - 1) <= 3 * standard_error
+    flat = dataclasses.replace(slates, propensity=torch.full_like(slates.propensity, 0.2))
+    error, mean, standard_error = propensity_audit(flat)
+    assert error > 0.1 and abs(mean - 1) > 3 * standard_error
+
+
+def test_a_missing_propensity_is_refused(make_slate_world):
+    slates = make_slate_world(users=2, per_user=2).slates
+    slates.propensity[0, 0] = torch.nan
+    with pytest.raises(ValueError, match="1 are missing and 0 lie outside"):
+        value(slates, slates.behavior_logits)

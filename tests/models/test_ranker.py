@@ -1,0 +1,120 @@
+import dataclasses
+
+import pytest
+import torch
+
+from models.ranker import RankerConfig, expected_reward
+from models.records import UserState
+
+
+def at_position(batch, position):
+    return dataclasses.replace(batch, position=torch.full_like(batch.position, position))
+
+
+@torch.no_grad()
+def test_score_equals_forward_at_the_reference_position(make_ranker_world):
+    world = make_ranker_world(rows=40)
+    ranker = world.ranker()
+    torch.nn.init.normal_(ranker.position_term)
+    forward = ranker(at_position(world.batch, 0), world.items)
+    scored = ranker.score(
+        world.batch.user, world.batch.item.unsqueeze(1), world.items, world.item_state, world.batch.cross.unsqueeze(1)
+    )
+    torch.testing.assert_close(scored.squeeze(1), forward, atol=1e-5, rtol=0)
+
+
+def test_a_score_does_not_depend_on_the_other_candidates_or_users(make_ranker_world, monkeypatch):
+    world = make_ranker_world(rows=30)
+    ranker, cross = world.ranker(), torch.rand(30, 7, 1)
+    candidates = torch.randint(1, 81, (30, 7))
+    together = ranker.score(world.batch.user, candidates, world.items, world.item_state, cross)
+    monkeypatch.setattr("models.ranker._PAIRS_AT_ONCE", 20)
+    in_pieces = ranker.score(world.batch.user, candidates, world.items, world.item_state, cross)
+    alone = ranker.score(world.batch.user, candidates[:, 2:3], world.items, world.item_state, cross[:, 2:3])
+    torch.testing.assert_close(together, in_pieces, atol=1e-5, rtol=0)
+    torch.testing.assert_close(together[:, 2:3], alone, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_the_position_term_is_zero_at_the_top_and_shared_from_the_last_row_on(make_ranker_world):
+    world = make_ranker_world(rows=20)
+    ranker = world.ranker()
+    ranker.position_term.copy_(torch.arange(20.0).reshape(10, 2))
+    base = ranker(at_position(world.batch, 0), world.items)
+    shift = [ranker(at_position(world.batch, p), world.items) - base for p in (1, 10, 500)]
+    torch.testing.assert_close(shift[0], torch.tensor([[0.0, 1.0]]).expand(20, 2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(shift[1], torch.tensor([[18.0, 19.0]]).expand(20, 2), atol=1e-4, rtol=0)
+    torch.testing.assert_close(shift[1], shift[2])
+
+
+def test_a_user_without_history_and_an_unknown_item_get_finite_logits_and_gradients(make_ranker_world):
+    world = make_ranker_world(rows=4)
+    ranker = world.ranker()
+    empty = dataclasses.replace(world.batch.user, history=torch.zeros(4, 6, dtype=torch.int64))
+    batch = dataclasses.replace(world.batch, user=empty, item=torch.zeros(4, dtype=torch.int64))
+    logits = ranker(batch, world.items)
+    logits.sum().backward()
+    assert torch.isfinite(logits).all()
+    assert all(torch.isfinite(p.grad).all() for p in ranker.parameters() if p.grad is not None)
+
+
+@torch.no_grad()
+def test_padding_does_not_count_as_history(make_ranker_world):
+    world = make_ranker_world(rows=12)
+    ranker, user = world.ranker(), world.batch.user
+    wide = UserState(
+        user.counters,
+        torch.nn.functional.pad(user.history, (3, 0)),
+        torch.nn.functional.pad(user.history_age_h, (3, 0), value=7.0),
+        torch.nn.functional.pad(user.history_weight, (3, 0), value=1.0),
+    )
+    padded = ranker(dataclasses.replace(world.batch, user=wide), world.items)
+    torch.testing.assert_close(padded, ranker(world.batch, world.items), atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_the_towers_dot_product_is_the_retrieval_score_and_an_input_of_the_logit(make_ranker_world):
+    world = make_ranker_world(rows=10)
+    ranker = world.ranker()
+    users, items = (
+        ranker.user_vectors(world.batch.user, world.items),
+        ranker.item_vectors(world.items, world.item_state),
+    )
+    batch = at_position(world.batch, 0)
+    logits, tower = ranker.logits_and_tower(batch, world.items)
+    dot = (users * items[batch.item]).sum(1)
+    torch.testing.assert_close(tower, dot + ranker.tower_bias, atol=1e-5, rtol=0)
+    ranker.user_tower[2].weight.mul_(3)
+    assert not torch.allclose(ranker(batch, world.items), logits)
+
+
+def test_the_largest_similarity_leaves_the_candidate_itself_out(make_ranker_world):
+    world = make_ranker_world(rows=2)
+    ranker = world.ranker()
+    text = ranker.text(world.items.vectors)
+    user = UserState(torch.zeros(1, 1), torch.tensor([[0, 5]]), torch.zeros(1, 2), torch.ones(1, 2))
+    encoded = ranker.history(user, user.history, text)
+    figures, _ = ranker.history.compare(encoded, text[[5, 6]].unsqueeze(0), torch.tensor([[5, 6]]))
+    torch.testing.assert_close(figures[0, 0, [0, 1, 3]], torch.ones(3))
+    assert figures[0, 0, 2] == 0
+    torch.testing.assert_close(figures[0, 1, 2], text[5] @ text[6])
+
+
+def test_expected_reward_by_hand():
+    logits = torch.tensor([[0.0, 100.0], [-100.0, 0.0]])
+    torch.testing.assert_close(expected_reward(logits, (1.0, 3.0)), torch.tensor([3.5, 1.5]))
+    with pytest.raises(ValueError, match="2 tasks, found 1"):
+        expected_reward(logits, (1.0,))
+
+
+def test_the_config_survives_json_and_refuses_unknown_keys(make_ranker_world):
+    config = make_ranker_world(rows=2).config
+    assert RankerConfig.from_json(config.to_json()) == config
+    with pytest.raises(ValueError, match="unknown keys"):
+        RankerConfig.from_json(config.to_json().replace("text_dim", "text_width"))
+
+
+def test_other_columns_than_the_configs_are_refused(make_ranker_world):
+    world = make_ranker_world(rows=3)
+    with pytest.raises(ValueError, match="expected 1 columns, found 2"):
+        world.ranker()(dataclasses.replace(world.batch, cross=torch.zeros(3, 2)), world.items)

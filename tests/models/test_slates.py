@@ -1,0 +1,88 @@
+from itertools import permutations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.slates import bound_logits, conditional_log_probs, draw
+
+
+def gumbel_noise(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).gumbel(size=shape)).float()
+
+
+def test_propensities_equal_the_definition_on_every_slate(plackett_luce):
+    logits = np.array([0.3, -1.2, 2.0, 0.0])
+    slates = list(permutations(range(4), 3))
+    found = conditional_log_probs(torch.tensor(logits).expand(len(slates), 4), torch.tensor(slates)).exp().numpy()
+    expected = np.array([plackett_luce(logits, slate) for slate in slates])
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    assert found.prod(1).sum() == pytest.approx(1.0)
+
+
+def test_draws_come_as_often_as_their_propensities_say(plackett_luce):
+    logits = torch.tensor([0.3, -1.2, 2.0, 0.0])
+    n = 60_000
+    action, propensity = draw(logits.expand(n, 4), gumbel_noise(n, 4), 3)
+    slates = list(permutations(range(4), 3))
+    counts = np.array([(action == torch.tensor(slate)).all(1).sum().item() for slate in slates])
+    expected = n * np.array([plackett_luce(logits.numpy(), slate).prod() for slate in slates])
+    assert counts.sum() == n
+    assert ((counts - expected) ** 2 / expected).sum() < 49.7  # 99.9 % of chi-square with 23 degrees
+    assert (propensity.prod(1)[(action == torch.tensor(slates[0])).all(1)] * n).mean() == pytest.approx(
+        expected[0], rel=1e-5
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 12), st.integers(0, 8), st.floats(0.05, 5.0), st.integers(0, 10_000))
+def test_a_draw_has_distinct_valid_items_and_propensities_above_zero(k, masked, temperature, seed):
+    count = k + masked
+    generator = np.random.default_rng(seed)
+    mask = torch.ones(3, count, dtype=torch.bool)
+    mask[:, generator.permutation(count)[:masked]] = False
+    utility = torch.from_numpy(generator.normal(size=(3, count)) * 100).float()
+    logits = bound_logits(utility, mask, temperature)
+    action, propensity = draw(logits, gumbel_noise(3, count, seed=seed), k)
+    assert all(len(set(row)) == k for row in action.tolist())
+    assert mask.gather(1, action).all()
+    assert ((propensity > 0) & (propensity <= 1)).all()
+    spread = logits.masked_fill(~mask, torch.inf)
+    assert (logits.amax(1) - spread.amin(1) <= 7.0 + 1e-5).all()
+
+
+def test_positions_beyond_the_valid_candidates_have_propensity_zero():
+    logits = torch.tensor([[1.0, -torch.inf, 0.0, -torch.inf]])
+    action, propensity = draw(logits, gumbel_noise(1, 4), 3)
+    assert set(action[0, :2].tolist()) == {0, 2}
+    assert propensity[0, 1] == 1 and propensity[0, 2] == 0
+
+
+def test_padding_below_a_position_does_not_touch_it():
+    logits = gumbel_noise(1, 5)
+    full = conditional_log_probs(logits, torch.tensor([[3, 1, 0, 4]]))
+    padded = conditional_log_probs(logits, torch.tensor([[3, 1, 3, 3]]))
+    torch.testing.assert_close(full[:, :2], padded[:, :2])
+    assert torch.isneginf(padded[:, 2:]).all()
+
+
+def test_gradients_are_finite_where_every_candidate_is_taken():
+    logits = torch.tensor([[2.0, -torch.inf, 50.0]], requires_grad=True)
+    log_probs = conditional_log_probs(logits, torch.tensor([[2, 0, 1]]))
+    torch.where(torch.isfinite(log_probs), log_probs, torch.zeros(())).sum().backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_bound_logits_ignore_masked_values_and_equal_utilities():
+    mask = torch.tensor([[True, True, False]])
+    first = bound_logits(torch.tensor([[1.0, 2.0, torch.nan]]), mask, 0.5)
+    torch.testing.assert_close(first, torch.tensor([[-2.0, 2.0, -torch.inf]]))
+    equal = bound_logits(torch.full((1, 3), 4.0), mask, 0.5)
+    torch.testing.assert_close(equal, torch.tensor([[0.0, 0.0, -torch.inf]]))
+
+
+def test_a_slate_longer_than_the_candidates_is_refused():
+    with pytest.raises(ValueError, match="needs at least 4 candidate columns, found 3"):
+        draw(torch.zeros(1, 3), torch.zeros(1, 3), 4)
