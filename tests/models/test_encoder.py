@@ -33,6 +33,13 @@ def test_vectors_are_unit_float32_in_the_order_of_the_texts(encoder):
     assert encoder.encode([]).shape == (0, encoder.dim)
 
 
+def test_each_distinct_text_is_encoded_once(encoder, monkeypatch):
+    seen, encode_batch = [], encoder._encode_batch
+    monkeypatch.setattr(encoder, "_encode_batch", lambda texts: seen.extend(texts) or encode_batch(texts))
+    encoder.encode(TITLES * 3)
+    assert sorted(seen) == sorted(TITLES)
+
+
 def test_a_vector_does_not_depend_on_its_batch(encoder):
     together = encoder.encode(TITLES)
     backward = encoder.encode(TITLES[::-1])[::-1]

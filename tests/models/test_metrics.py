@@ -91,6 +91,16 @@ def test_the_bootstrap_difference_is_paired_and_resamples_users(rows, metric):
     assert metrics.user_bootstrap_difference(labels, worse, worse, user, metric) == (0.0, 0.0, 0.0)
 
 
+def test_the_bootstrap_interval_is_as_wide_as_theory_says_for_user_means():
+    random = np.random.default_rng(5)
+    user = np.repeat(np.arange(400), 5)
+    old = np.full(2000, 0.5)
+    new = np.repeat(random.uniform(0.3, 0.7, 400), 5)  # all rows of a user move together
+    _, low, high = metrics.user_bootstrap_difference(np.ones(2000), new, old, user, "log_loss", resamples=1000)
+    expected = 2 * 1.96 * np.log(new[::5]).std() / np.sqrt(400)
+    assert high - low == pytest.approx(expected, rel=0.15)
+
+
 def test_an_unknown_bootstrap_metric_is_named(rows):
     with pytest.raises(ValueError, match="no user bootstrap for metric 'auc'"):
         metrics.user_bootstrap_difference(rows[0], rows[1], rows[1], rows[3], "auc")

@@ -84,6 +84,9 @@ def test_the_towers_dot_product_is_the_retrieval_score_and_an_input_of_the_logit
     logits, tower = ranker.logits_and_tower(batch, world.items)
     dot = (users * items[batch.item]).sum(1)
     torch.testing.assert_close(tower, dot + ranker.tower_bias, atol=1e-5, rtol=0)
+    ranker.position_term.fill_(0.5)
+    lower = ranker.logits_and_tower(at_position(world.batch, 3), world.items)[1]
+    torch.testing.assert_close(lower, tower + 0.5, atol=1e-5, rtol=0)
     ranker.user_tower[2].weight.mul_(3)
     assert not torch.allclose(ranker(batch, world.items), logits)
 
