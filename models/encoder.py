@@ -58,7 +58,7 @@ class Encoder:
         """12 hex digits of the weights, tokenizer and configuration files, the pooling and the length limit."""
         if self._version is None:
             digest = hashlib.sha256(f"{self.pooling} {self.max_tokens}".encode())
-            for path in sorted(self._folder().iterdir()):
+            for path in sorted(self.folder().iterdir()):
                 if path.name in _VERSION_FILES or path.name.endswith(".safetensors"):
                     digest.update(path.name.encode() + path.read_bytes())
             self._version = digest.hexdigest()[:12]
@@ -93,14 +93,15 @@ class Encoder:
             return
         from transformers import AutoModel, AutoTokenizer
 
-        folder = str(self._folder())
+        folder = str(self.folder())
         self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="right")
         if self._tokenizer.pad_token is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
         model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
-    def _folder(self) -> Path:
+    def folder(self) -> Path:
+        """Where the model's files lie. FileNotFoundError where nothing does."""
         path = Path(self.path_or_name)
         if path.is_dir():
             return path

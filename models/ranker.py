@@ -83,16 +83,29 @@ class Ranker(nn.Module):
 
     @torch.no_grad()
     def fit_statistics(self, batch: RankerBatch, items: ItemTable) -> None:
-        """Fix means, scales, text center and base rates; once, at the bootstrap: later hours share one scale."""
+        """Fix means, scales, text center and base rates; once, at the bootstrap: later hours share one scale.
+
+        A column that never varies in these examples starts with weight 0: a log without impressions says nothing of
+        them, and random weights on what first moves in the live hours would drown all that was learned.
+        """
         if len(batch) == 0:
             raise ValueError("fit_statistics needs examples, found 0; bootstrap the ranker on a window that has some")
-        self.user_numbers.fit(batch.user.counters)
-        self.item_numbers.fit(_with_age(batch.item_counters, batch.item_age_h))
-        self.cross_numbers.fit(batch.cross)
+        users = self.user_numbers.fit(batch.user.counters)
+        pairs = self.item_numbers.fit(_with_age(batch.item_counters, batch.item_age_h))
+        cross = self.cross_numbers.fit(batch.cross)
+        self._silence(users, pairs, cross)
         self.text.fit(items.vectors)
         base_rate = batch.labels.mean(0).clamp(1e-4, 1 - 1e-4)  # (T,)
         self.skip.bias.copy_(base_rate.logit())
         self.tower_bias.copy_(base_rate[0].logit())
+
+    def _silence(self, users: Tensor, items: Tensor, cross: Tensor) -> None:
+        """Weight 0 for the numbers of which nothing is known yet: True in the masks where a column varies."""
+        numbers = torch.cat([users, items, cross])  # they stand first among the F features
+        for layer in (self.bottom[0], self.skip):
+            layer.weight[:, : len(numbers)] *= numbers
+        for tower, mask in ((self.user_tower, users), (self.item_tower, items)):
+            tower[0].weight[:, -len(mask) :] *= mask
 
     def forward(self, batch: RankerBatch, items: ItemTable) -> Tensor:
         """Logits (B, T) at the logged positions."""

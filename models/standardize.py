@@ -20,13 +20,14 @@ class Standardizer(nn.Module):
         return numbers.sign() * numbers.abs().log1p() if self.log else numbers
 
     @torch.no_grad()
-    def fit(self, numbers: Tensor) -> None:
-        """numbers: (n, width). A column that never varies keeps std 1."""
+    def fit(self, numbers: Tensor) -> Tensor:
+        """numbers: (n, width). Returns which columns vary (width,); one that never does keeps std 1."""
         scaled = self._scaled(numbers.double())
         mean = scaled.mean(0)
         std = (scaled - mean).square().mean(0).sqrt()
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > 1e-6, std, torch.ones_like(std)))
+        return std > 1e-6
 
     def forward(self, numbers: Tensor) -> Tensor:
         """numbers: (..., width) raw. Returns the same shape."""

@@ -85,8 +85,10 @@ class PolicySettings(_Section):
     lr: float = Field(gt=0)
     weight_cap: float = Field(ge=1)
     kl_limit: float = Field(gt=0)
+    reach: float = Field(gt=0)
     entropy: float = Field(ge=0)
-    log_days: int = Field(ge=1)
+    log_h: int = Field(ge=1, le=168)
+    max_slates: int = Field(ge=100)
 
 
 class Slates(_Section):
@@ -189,6 +191,11 @@ def load_settings(home: Path | None = None, environ: Mapping[str, str] | None = 
         return Settings(home=root, **values)
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """This process's environment with some changes: what a started service gets."""
+    return {**os.environ, **changes}
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ def _required(name: str, kind: pa.DataType) -> pa.Field:
 
 counters = [pa.field(name, _f64) for name in COUNTERS]
 recent = pa.list_(pa.struct([("ts", _ts), ("event_id", _text), ("item_id", _text), ("weight", _f64)]))
+known_history = pa.list_(pa.struct([("ts", _ts), ("item_id", _text), ("weight", _f64)]))
 labels = pa.struct([(reaction, _f64) for reaction in REACTIONS])
 versions = pa.struct([("encoder", _text), ("ranker", _text), ("policy", _text)])
 gate_figures = pa.list_(
@@ -120,7 +121,7 @@ _TABLES = [
             _required("ts", _ts), _required("known_at", _ts), _required("position", _i32), pa.field("surface", _text),
             pa.field("slate_id", _text), pa.field("propensity", _f64), pa.field("negative_source", _text),
             _required("labels", labels), pa.field("previous_labels", labels), _required("reward", _f64),
-            _required("reward_version", _text), _required("user", pa.struct([*counters, pa.field("recent", recent)])),
+            _required("reward_version", _text), _required("user", pa.struct([*counters, pa.field("recent", known_history)])),
             _required("item", pa.struct(counters)), _required("hour", _text),
         ]),
         partition=("hour",), owner="data-science",

@@ -6,6 +6,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from spark_jobs.contracts import TABLES
+from spark_jobs.examples import only_keys_of
 
 
 def with_hour(frame: DataFrame, hours: Sequence[str]) -> DataFrame:
@@ -22,7 +23,8 @@ def with_duplicates_marked(events: DataFrame, table: str, held: DataFrame) -> Da
     order = Window.partitionBy("event_id").orderBy("source_file", "line")
     marked = events.withColumn("payload", _payload(table)).withColumn("rank", F.row_number().over(order))
     marked = marked.withColumn("first_payload", F.first("payload").over(order))
-    earlier = held.select("event_id", _payload(table).alias("held_payload"))
+    known = only_keys_of(held, events, "event_id")
+    earlier = known.select("event_id", _payload(table).alias("held_payload"))
     joined = marked.join(earlier, on="event_id", how="left")
     reference = F.coalesce("held_payload", "first_payload")
     is_first = F.col("held_payload").isNull() & (F.col("rank") == 1)

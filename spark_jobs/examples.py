@@ -11,6 +11,11 @@ from spark_jobs.rewards import RewardTerm, labels_struct, reward_of
 NEGATIVES_PER_POSITIVE = 4
 
 
+def only_keys_of(large: DataFrame, small: DataFrame, *keys: str) -> DataFrame:
+    """Rows of ``large`` whose keys the ``small`` frame has, which is broadcast: the hour's rows meet history without a shuffle of it."""
+    return large.join(F.broadcast(small.select(*keys).distinct()), on=list(keys), how="left_semi")
+
+
 def attributed(feedback: DataFrame, impressions: DataFrame, windows_h: Mapping[str, float]) -> DataFrame:
     """Each reaction with the one impression it credits: the same request, else the latest earlier one in the window.
 
@@ -61,14 +66,23 @@ def shown_examples(impressions: DataFrame, reactions: DataFrame, tasks: Sequence
     )  # fmt: skip
 
 
+def last_revisions(examples: DataFrame, revisions: DataFrame) -> DataFrame:
+    """Revision 0 rows with the number and labels of their newest revision: its features are those of revision 0.
+
+    ``revisions``: example_id, revision, labels of all later revisions so far.
+    """
+    newest = revisions.groupBy("example_id").agg(F.max_by(F.struct("revision", "labels"), "revision").alias("newest"))
+    joined = examples.join(newest, on="example_id", how="left")
+    newer = {name: F.coalesce(F.col(f"newest.{name}"), F.col(name)) for name in ("revision", "labels")}
+    return joined.withColumns(newer).drop("newest")
+
+
 def late_revisions(reactions: DataFrame, examples: DataFrame, tasks: Sequence[str]) -> DataFrame:
     """Revision r + 1 of examples that got feedback after their hour: features of revision 0, new labels and the previous ones.
 
-    ``reactions``: rows of ``labels_per_example`` that arrived later than the example; ``examples``: all revisions so far.
+    ``reactions``: rows of ``labels_per_example`` that arrived later than the example; ``examples``: the last revision of each.
     """
-    newest = Window.partitionBy("example_id").orderBy(F.desc("revision"))
-    last = examples.withColumn("newest", F.row_number().over(newest)).where("newest = 1").drop("newest", "hour", "previous_labels")
-    joined = last.join(reactions.drop("example_hour"), on="example_id", how="inner")
+    joined = examples.drop("hour", "previous_labels").join(reactions.drop("example_hour"), on="example_id", how="inner")
     by_hour = Window.partitionBy("example_id").orderBy("hour")
     before = by_hour.rowsBetween(Window.unboundedPreceding, -1)
     so_far = by_hour.rowsBetween(Window.unboundedPreceding, Window.currentRow)
@@ -122,7 +136,8 @@ def with_features(examples: DataFrame, users: DataFrame, histories: DataFrame, i
     item = items.select("item_id", "cut", F.struct(*COUNTERS).alias("item"))
     joined = examples.join(user, on=["user_id", "cut"], how="left").join(histories, on=["user_id", "cut"], how="left")
     fields = [F.col(f"user_{name}").alias(name) for name in COUNTERS]
-    joined = joined.withColumn("user", F.struct(*fields, F.col("recent")))
+    known = F.transform("recent", lambda entry: F.struct(*[entry[name].alias(name) for name in ("ts", "item_id", "weight")]))
+    joined = joined.withColumn("user", F.struct(*fields, known.alias("recent")))
     return joined.join(item, on=["item_id", "cut"], how="left").withColumnRenamed("cut", "known_at")
 
 

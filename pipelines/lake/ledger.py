@@ -79,6 +79,12 @@ def last_done(settings: Settings, step: str, hour: str) -> LedgerRow | None:
     return done[-1] if done else None
 
 
+def newest_done(settings: Settings, step: str, before: str) -> LedgerRow | None:
+    """The last attempt that made output, of the newest hour before this one."""
+    done = [row for row in rows(settings, step) if row.status == "done" and row.hour < before]
+    return max(done, key=lambda row: (row.hour, row.ended_at), default=None)
+
+
 def newest_hour(settings: Settings, step: str, before: str | None = None) -> str | None:
     """The newest hour that the step has finished, at most ``before`` (not included)."""
     hours = [row.hour for row in rows(settings, step) if row.status in DONE and (before is None or row.hour < before)]

@@ -1,8 +1,8 @@
-"""A Spark session for one step and hour, on the warm server; what a killed predecessor left running is ended first."""
+"""The root's Spark session on the warm server; what a killed predecessor left running in it is ended first."""
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from pipelines.settings import Settings
@@ -12,23 +12,32 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def spark_session(settings: Settings, step: str, hour: str) -> Iterator["SparkSession"]:
-    """Session whose id is a hash of (root, step, hour): a rerun meets its predecessor's and interrupts it.
+def spark_session(settings: Settings) -> Iterator["SparkSession"]:
+    """The one session of the root, to be used under its writer lock: whoever comes next interrupts what was left in it.
 
     A killed client does not stop its query; without the interrupt a write of the dead attempt could commit after ours.
+    One session for all steps and hours keeps the server's Python workers, which belong to a session, and their models warm.
     """
     from pyspark.sql import SparkSession
 
     from pipelines.local.services import ensure_spark
 
-    session_id = uuid.uuid5(uuid.NAMESPACE_URL, f"{settings.home}|{step}|{hour}")
+    session_id = uuid.uuid5(uuid.NAMESPACE_URL, str(settings.home))
     builder: Any = SparkSession.builder
     spark = builder.remote(f"{ensure_spark(settings)}/;session_id={session_id};user_id=recloop").create()
     try:
         spark.interruptAll()
         yield spark
+        _forget(spark)
     except BaseException:
-        spark.interruptAll()
+        with suppress(Exception):  # a dead server must not hide the error that the step ended with
+            spark.interruptAll()
+            _forget(spark)
         raise
     finally:
         spark.client.close()
+
+
+def _forget(spark: "SparkSession") -> None:
+    """The server keeps persisted frames of closed sessions: without this a heap of 1.5 GB was full after nine hours."""
+    spark.catalog.clearCache()

@@ -55,13 +55,12 @@ def made_up_catalogue(seed: int, items: int = 600, users: int = 400) -> Catalogu
 def read_movielens(wheel: Path, seed: int) -> Catalogue:
     """MovieLens-100K, less the one item that has no title, year or genre."""
     raw, inter = _member(wheel, "item"), _member(wheel, "inter")
-    dated = raw["release_year"].str.fullmatch(r"\d{4}")
-    raw = raw[dated | (raw["class"] != "unknown")].reset_index(drop=True)
+    raw = raw[_dated(raw) | (raw["class"] != "unknown")].reset_index(drop=True)
     items = pd.DataFrame(
         {
             "item_id": "m" + raw["item_id"],
             "title": [_LAST_ARTICLE.sub(r"\2 \1\3", title.strip()) for title in raw["movie_title"]],
-            "year": raw["release_year"].where(dated, ""),
+            "year": raw["release_year"].where(_dated(raw), ""),
             "genres": [tuple(genre for genre in text.split() if genre != "unknown") for text in raw["class"]],
         }
     )
@@ -70,6 +69,10 @@ def read_movielens(wheel: Path, seed: int) -> Catalogue:
     ratings["ts"] = inter["timestamp"].astype(float).astype("int64")
     known = ratings["item_id"].isin(items["item_id"])
     return Catalogue(_with_durations(items, seed), ratings[known].reset_index(drop=True), "MovieLens-100K")
+
+
+def _dated(raw: pd.DataFrame) -> "pd.Series[bool]":
+    return raw["release_year"].str.fullmatch(r"\d{4}")
 
 
 def _member(wheel: Path, name: str) -> pd.DataFrame:

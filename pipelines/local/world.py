@@ -162,13 +162,16 @@ class World:
     def best_slates(
         self, users: Sequence[str], allowed: NDArray[np.bool_], hour: str, k: int, reward: Reward
     ) -> NDArray[np.int64]:
-        """(U, k) rows of the allowed (U, N) items with the highest reward at position 0, best first.
+        """(U, k) rows of the allowed (U, N) items with the highest reward at position 0, first what would lose most lower down.
 
+        The sure clicks of a user lose least there: best first would cost 1.4 % of the best assignment, this costs 0.03 %.
         Raises UserError where a user has fewer than k allowed items.
         """
         if (fewest := int(allowed.sum(axis=1).min(initial=k))) < k:
             raise UserError(f"a best slate needs {k} allowed items, found {fewest} for a user; lower slates.size")
         rewards = np.where(allowed, self.reward_matrix(users, hour, reward), -np.inf)
         top = np.argpartition(-rewards, k - 1, axis=1)[:, :k]
-        order = np.argsort(-np.take_along_axis(rewards, top, axis=1), axis=1, kind="stable")
+        affinity = self.affinity(users, top, hour)
+        lost = sigmoid(affinity) - sigmoid(affinity + position_effect(np.array(k - 1)))
+        order = np.argsort(-lost * expected_given_click(self.mood(affinity), reward), axis=1, kind="stable")
         return np.take_along_axis(top, order, axis=1)

@@ -3,10 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, get_args
 
 import yaml
 
+from pipelines.errors import UserError
+
+Side = Literal["low", "high", "value"]
 POLICY_FILE = Path(__file__).parents[2] / "mlflow" / "promotion.yaml"
 
 
@@ -16,7 +19,7 @@ class Gate:
 
     name: str
     figure: str
-    side: Literal["low", "high", "value"]
+    side: Side
     bound: float
     least_n: int
     upper: float | None = None
@@ -55,9 +58,17 @@ class Decision:
 
 
 def load_gates(kind: str, path: Path = POLICY_FILE) -> list[Gate]:
-    """The gates of a kind of release (``refresh``), from the promotion policy."""
-    table: dict[str, list[dict[str, Any]]] = yaml.safe_load(path.read_text(encoding="utf-8"))["gates"]
-    return [Gate(**row) for row in table[kind]]
+    """The gates of a kind of release (``refresh``), from the promotion policy. Raises UserError for a policy that cannot judge."""
+    try:
+        gates = [Gate(**row) for row in yaml.safe_load(path.read_text(encoding="utf-8"))["gates"][kind]]
+    except (OSError, yaml.YAMLError, TypeError, KeyError) as error:
+        expected = "expected `gates:` with a list of {name, figure, side, bound, least_n} for each kind of release"
+        raise UserError(f"{path}: no gates for {kind!r} ({type(error).__name__}: {' '.join(str(error).split())}); {expected}") from None
+    unknown = sorted({gate.side for gate in gates} - set(get_args(Side)))
+    if not gates or unknown or len({gate.name for gate in gates}) < len(gates):
+        wrong = f"unknown sides {unknown}" if unknown else "two gates of one name" if gates else "no gate at all"
+        raise UserError(f"{path}: {wrong} for {kind!r}; expected gates of different names with a side of {', '.join(get_args(Side))}")
+    return gates
 
 
 def decide_promotion(measured: Mapping[str, Measured], gates: Sequence[Gate]) -> Decision:
@@ -87,8 +98,9 @@ def _sentence(gate: Gate, figure: Figure) -> str:
     if figure.value is None:
         return f"{gate.name}: not measured"
     if figure.outcome == "abstain":
-        return f"{gate.name}: {figure.n} of {gate.least_n} needed"
+        return f"{gate.name}: n={figure.n}, at least {gate.least_n} needed"
     side = {"low": figure.low, "high": figure.high, "value": figure.value}[gate.side]
     word = {"low": "above", "high": "below", "value": "from"}[gate.side]
     upper = f" to {gate.upper}" if gate.upper is not None else ""
-    return f"{gate.name}: {side:.4f}, wanted {word} {gate.bound}{upper} ({figure.value:.4f} [{figure.low:.4f}, {figure.high:.4f}], n={figure.n})"
+    interval = f"{figure.value:.4f} [{figure.low:.4f}, {figure.high:.4f}], n={figure.n}"
+    return f"{gate.name}: {side:.4f}, wanted {word} {gate.bound}{upper} ({interval})"

@@ -8,12 +8,12 @@ from typing import Any
 
 from deltalake.exceptions import CommitFailedError
 
-from pipelines.errors import UserError
-from pipelines.lake.control import append_rows, read_rows
+from pipelines.errors import TransientError, UserError
+from pipelines.lake.control import append_rows, newest_version, read_rows
 from pipelines.registry.gates import Figure
 from pipelines.settings import Settings
 
-PRODUCTION = "production"
+PRODUCTION, REJECTED, ABSTAINED = "production", "rejected", "abstained"
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class ReleaseRow:
     compared_with: str | None = None
 
 
-class ReleaseRace(UserError):
+class ReleaseRace(TransientError):
     """Production changed between the judgement and the move."""
 
 
-def all_releases(settings: Settings) -> list[ReleaseRow]:
-    """Every decision, oldest first."""
-    rows = (_row(values) for values in read_rows(settings, "releases"))
+def all_releases(settings: Settings, version: int | None = None) -> list[ReleaseRow]:
+    """Every decision, oldest first; as of a version of the table where one is named."""
+    rows = (_row(values) for values in read_rows(settings, "releases", version=version))
     return sorted(rows, key=lambda row: row.release_id)
 
 
@@ -53,7 +53,10 @@ def production_before(settings: Settings, hour: str) -> ReleaseRow | None:
 def release_in_force(settings: Settings, hour: str, release_id: str | None = None) -> ReleaseRow:
     """The release for the hour's scoring, or the named one. Raises UserError where there is none."""
     if release_id is not None:
-        return next(row for row in all_releases(settings) if row.release_id == release_id)
+        named = [row for row in all_releases(settings) if row.release_id == release_id]
+        if not named:
+            raise UserError(f"no release {release_id}; `recloop status` names the newest, the table `releases` holds all")
+        return named[0]
     release = production_before(settings, hour)
     if release is None:
         raise UserError(f"no release is in force for {hour}; run `recloop demo`, or `recloop hour` for lake.start_hour, first")
@@ -76,15 +79,19 @@ def decision_for(settings: Settings, hour: str) -> ReleaseRow | None:
 
 
 def append_decision(settings: Settings, row: ReleaseRow, judged_against: str | None) -> None:
-    """Appends the decision in one conditional commit. Raises ReleaseRace where production is no longer the one judged against."""
-    production = [r for r in all_releases(settings) if r.stage == PRODUCTION]
+    """Appends the decision in one commit that must follow what was read. Raises ReleaseRace where production is another by then."""
+    version = newest_version(settings, "releases")
+    earlier = all_releases(settings, version)
+    production = [r for r in earlier if r.stage == PRODUCTION]
     current = production[-1].release_id if production else None
     if current != judged_against:
         raise ReleaseRace(f"production changed from {judged_against} to {current} while {row.release_id} was judged; judge it again")
+    if any(r.release_id == row.release_id for r in earlier):
+        raise ReleaseRace(f"another decision took the name {row.release_id}; judge this one again")
     values: dict[str, Any] = asdict(row)
     values["versions"] = dict(row.versions)
     try:
-        append_rows(settings, "releases", [values], retries=0)
+        append_rows(settings, "releases", [values], onto=version)
     except CommitFailedError:
         raise ReleaseRace(f"another decision landed while {row.release_id} was written; judge it again") from None
 

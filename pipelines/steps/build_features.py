@@ -35,7 +35,7 @@ def run(settings: Settings, hour: str) -> Outcome:
         if not pending:
             with attempt(settings, STEP, [hour]) as current:
                 return current.record("unchanged", "the hour was finished by this code")
-        with spark_session(settings, STEP, hour) as spark:
+        with spark_session(settings) as spark:
             create_spark_tables(spark, settings)
             return _bring_in(spark, settings, pending)
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from spark_jobs.embeddings import EncoderSpec
 
 
+FEW = 256  # texts that one worker encodes sooner than a second one has loaded its model
+
+
 def encoder_spec(settings: Settings) -> "EncoderSpec":
     """The encoder that the settings name; the packaged MiniLM where they name none."""
     from models.encoder import default_encoder_path
@@ -36,7 +39,7 @@ def embed_items(spark: "SparkSession", attempt: Attempt) -> Outcome:
         count = changed.count()
     if count:
         with attempt.stage("encode and write"):
-            rows = embedded(changed.repartition(2), spec, version).localCheckpoint()
+            rows = embedded(changed.repartition(1 if count < FEW else 2), spec, version).persist()
             merge_by_key(rows, settings, "item_embeddings", attempt.hours, attempt.step)
     attempt.outputs["item_embeddings"] = table_version(settings, "item_embeddings")
     return attempt.record("done", f"{count} texts encoded by {version}", rows_out=count)

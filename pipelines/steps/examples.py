@@ -34,23 +34,43 @@ def build_examples(spark: "SparkSession", attempt: Attempt) -> Outcome:
 def _shown(spark: "SparkSession", attempt: Attempt) -> "DataFrame":
     from pyspark.sql import functions as F
 
-    from spark_jobs.examples import attributed, labels_per_example, late_revisions, shown_examples
+    from spark_jobs.examples import attributed, labels_per_example, only_keys_of, shown_examples
 
     settings, tasks = attempt.settings, attempt.settings.reward.tasks
     impressions = read_input(spark, attempt, "impressions", "ingest")
     feedback = hours_of(read_input(spark, attempt, "feedback", "ingest"), attempt)
-    earliest = shift(attempt.hours[0], -int(max(settings.attribution_h.values())) - 1)
-    recent = impressions.where((F.col("hour") >= earliest) & (F.col("hour") <= attempt.hours[-1]))
+    recent = impressions.where((F.col("hour") >= _earliest(attempt)) & (F.col("hour") <= attempt.hours[-1]))
+    recent = only_keys_of(recent, feedback, "user_id", "item_id")
     credited = attributed(labelled_feedback(spark, attempt, feedback), recent, settings.attribution_h)
     reactions = labels_per_example(credited, tasks).persist()
     log = read_frame(spark, settings, "slate_log").where(F.col("hour") >= shift(attempt.hours[0], -SLATE_LOG_HOURS))
-    new = shown_examples(hours_of(impressions, attempt), reactions, tasks, log)
-    fresh = _with_features(spark, attempt, new).transform(_finished, attempt).persist()
-    earlier = read_frame(spark, settings, "training_examples")
-    earlier = earlier.where((F.col("hour") >= earliest) & (F.col("hour") < attempt.hours[0]))
-    late = reactions.where("hour > example_hour")
-    revised = late_revisions(late, earlier.unionByName(fresh), tasks).transform(_rewarded, attempt)
-    return fresh.unionByName(revised)
+    shown = hours_of(impressions, attempt)
+    new = shown_examples(shown, reactions, tasks, only_keys_of(log, shown, "slate_id"))
+    return _complete(spark, attempt, new).unionByName(_revised(spark, attempt, reactions, new))
+
+
+def _revised(spark: "SparkSession", attempt: Attempt, reactions: "DataFrame", new: "DataFrame") -> "DataFrame":
+    """Revisions of what was shown in earlier hours, or earlier within these hours, and got feedback later."""
+    from pyspark.sql import functions as F
+
+    from spark_jobs.contracts import TABLES
+    from spark_jobs.examples import last_revisions, late_revisions, only_keys_of
+
+    late = reactions.where("hour > example_hour").persist()
+    hours = [row["example_hour"] for row in late.select("example_hour").distinct().collect()]
+    held = read_frame(spark, attempt.settings, "training_examples").where(F.col("hour") < attempt.hours[0])
+    shown = only_keys_of(held.where(F.col("hour").isin(hours) & (F.col("revision") == 0)), late, "example_id")
+    if len(attempt.hours) > 1:
+        shown = shown.unionByName(_complete(spark, attempt, only_keys_of(new, late, "example_id")))
+    revisions = held.where((F.col("hour") >= _earliest(attempt)) & (F.col("revision") > 0)).select("example_id", "revision", "labels")
+    examples = last_revisions(shown, only_keys_of(revisions, late, "example_id"))
+    revised = late_revisions(late, examples, attempt.settings.reward.tasks).transform(_rewarded, attempt)
+    return revised.select(*TABLES["training_examples"].schema.names)
+
+
+def _earliest(attempt: Attempt) -> str:
+    """The oldest hour whose impressions a reaction of these hours may be credited to."""
+    return shift(attempt.hours[0], -int(max(attempt.settings.attribution_h.values())) - 1)
 
 
 def _first_load(spark: "SparkSession", attempt: Attempt) -> "DataFrame":
@@ -79,10 +99,11 @@ def _first_load(spark: "SparkSession", attempt: Attempt) -> "DataFrame":
     return joined.transform(_finished, attempt)
 
 
-def _with_features(spark: "SparkSession", attempt: Attempt, examples: "DataFrame") -> "DataFrame":
-    """Features as known at each example's ``cut``: the caches before these hours plus the increments since."""
+def _complete(spark: "SparkSession", attempt: Attempt, examples: "DataFrame") -> "DataFrame":
+    """Finished rows, with features as known at each one's ``cut``: the caches before these hours plus the increments since."""
     from pyspark.sql import functions as F
 
+    from spark_jobs.contracts import TABLES
     from spark_jobs.examples import with_features
     from spark_jobs.state import counters_before, recent_before, unfolded_history
 
@@ -94,7 +115,8 @@ def _with_features(spark: "SparkSession", attempt: Attempt, examples: "DataFrame
     users, items = (examples.select(key, "cut").distinct() for key in ENTITIES)
     histories = recent_before(users, unfolded_history(deltas["user_id"]))
     user_counters = counters_before(users, deltas["user_id"], "user_id")
-    return with_features(examples, user_counters, histories, counters_before(items, deltas["item_id"], "item_id"))
+    joined = with_features(examples, user_counters, histories, counters_before(items, deltas["item_id"], "item_id"))
+    return joined.transform(_finished, attempt).select(*TABLES["training_examples"].schema.names)
 
 
 def _finished(examples: "DataFrame", attempt: Attempt) -> "DataFrame":

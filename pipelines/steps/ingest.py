@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pipelines.clock import now, wall_clock
 from pipelines.errors import UserError
 from pipelines.lake.ledger import LandingFile
-from pipelines.lake.tables import read_frame, table_version
+from pipelines.lake.tables import read_frame, read_table, table_version
 from pipelines.lake.writes import merge_by_key, replace_hours
 from pipelines.settings import Settings
 from pipelines.steps.landing_files import frozen_files
@@ -30,9 +30,7 @@ def ingest(spark: "SparkSession", attempt: Attempt) -> Outcome:
         counts = _counts(parsed, hours)
     _check_refused_share(settings, hours, counts)
     with attempt.stage("write"):
-        _write(parsed, attempt)
-    for frame in parsed.values():
-        frame.unpersist()
+        _write(parsed, attempt, counts["refused"])
     carried = tuple(replace(file, after_hour=hours[-1]) for file in files if counts["later"].get(_path(settings, file)))
     figures = {"rows_in": counts["in"], "rows_out": counts["taken"], "rows_refused": counts["refused"], "files": carried}
     repeated = f"; {counts['duplicate']} exact repeats dropped" if counts["duplicate"] else ""
@@ -53,7 +51,7 @@ def _parsed(spark: "SparkSession", settings: Settings, files: list[LandingFile],
         own = [file for file in files if file.kind == kind]
         lines = read_lines(spark, [(_path(settings, f), f.kind) for f in own], settings.lake.max_record_bytes)
         frame = parse(lines, kind, latest)
-        frame = frame.withColumn("raw", F.when(F.col("reason").isNotNull(), F.col("raw")))
+        frame = frame.withColumn("raw", F.when(F.col("reason").isNotNull(), F.col("raw"))).persist()
         if kind in EVENTS:
             frame = with_hour(frame, hours).transform(_without_earlier, settings, own)
             held = read_frame(spark, settings, kind).where(~F.col("hour").isin(list(hours)))
@@ -108,7 +106,7 @@ def _check_refused_share(settings: Settings, hours: Sequence[str], counts: dict)
         )
 
 
-def _write(parsed: "dict[str, DataFrame]", attempt: Attempt) -> None:
+def _write(parsed: "dict[str, DataFrame]", attempt: Attempt, refused: int) -> None:
     from pyspark.sql import functions as F
 
     settings, hours = attempt.settings, attempt.hours
@@ -125,10 +123,11 @@ def _write(parsed: "dict[str, DataFrame]", attempt: Attempt) -> None:
         items = items.select(*TABLES["items"].schema.names)
         merge_by_key(items, settings, "items", hours, "ingest")
     attempt.outputs["items"] = table_version(settings, "items")
-    attempt.outputs["quarantine"] = _write_quarantine(parsed, settings, hours)
+    attempt.outputs["quarantine"] = _write_quarantine(parsed, settings, hours, refused)
 
 
-def _write_quarantine(parsed: "dict[str, DataFrame]", settings: Settings, hours: Sequence[str]) -> int:
+def _write_quarantine(parsed: "dict[str, DataFrame]", settings: Settings, hours: Sequence[str], refused_count: int) -> int:
+    """Replaces the hours' refused records; no commit where there are none and were none."""
     from pyspark.sql import functions as F
 
     from spark_jobs.parsing import REASONS
@@ -138,7 +137,7 @@ def _write_quarantine(parsed: "dict[str, DataFrame]", settings: Settings, hours:
     for frame in parsed.values():
         part = frame.where(F.col("reason").isNotNull()).select("raw", "reason", "source_file", "line")
         refused = part if refused is None else refused.unionByName(part)
-    if refused is None:
+    if refused is None or not (refused_count or read_table(settings, "quarantine", hours=hours, columns=["line"]).num_rows):
         return table_version(settings, "quarantine")
     rows = refused.withColumns({"detail": sentence[F.col("reason")], "hour": F.lit(hours[-1])})
     return replace_hours(rows, settings, "quarantine", hours, "ingest")

@@ -3,16 +3,15 @@
 from typing import TYPE_CHECKING
 
 from pipelines.clock import check_hour, now
-from pipelines.errors import UserError
 from pipelines.hours import end_of, hour_number
 from pipelines.lake import ledger
 from pipelines.lake.session import spark_session
 from pipelines.lake.tables import read_frame
 from pipelines.lake.writes import append_new, overwrite
-from pipelines.local.code_version import code_version
 from pipelines.registry.releases import ReleaseRow, release_folder, release_in_force
 from pipelines.settings import Settings
-from pipelines.steps.step import Attempt, Outcome, attempt, writer_lock
+from pipelines.steps.catalogue import input_version
+from pipelines.steps.step import Attempt, Outcome, attempt, settled, writer_lock
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -28,14 +27,10 @@ def run(settings: Settings, hour: str) -> Outcome:
     """Draws and publishes the slates of ``hour``; an hour older than the published one is superseded."""
     check_hour(settings, hour)
     with writer_lock(settings, "spark"), attempt(settings, STEP, [hour]) as current:
-        published = [row.hour for row in ledger.rows(settings, STEP) if row.status == "done"]
-        done = ledger.last_done(settings, STEP, hour)
-        if published and hour < max(published):
-            return current.record("superseded", f"{max(published)} is published")
-        if done is not None and done.code_version == code_version():
-            return current.record("unchanged", "the hour was scored by this code", release_id=done.release_id)
+        if (outcome := settled(current)) is not None:
+            return outcome
         release = _frozen_release(current)
-        with spark_session(settings, STEP, hour) as spark:
+        with spark_session(settings) as spark:
             return _score(spark, current, release)
 
 
@@ -91,14 +86,7 @@ def draw_rules(settings: Settings, hour: str) -> "DrawRules":
 
 def _input_versions(current: Attempt) -> dict[str, int]:
     """Versions of the features that the hour's ledger rows name."""
-    settings, hour = current.settings, current.hours[0]
-    made_by = {"items": "ingest", "item_embeddings": "embed_items", "item_features": "build_features", "user_features": "build_features"}
-    for table, step in made_by.items():
-        done = ledger.last_done(settings, step, hour)
-        if done is None:
-            raise UserError(f"hour {hour} has no finished {step}; run build_features for it first")
-        current.inputs[table] = done.outputs[table]
-    return current.inputs
+    return {name: input_version(current, name) for name in ("items", "item_embeddings", "item_features", "user_features")}
 
 
 def _with_decision(drawn: "DataFrame", current: Attempt, release: ReleaseRow) -> "DataFrame":

@@ -72,14 +72,12 @@ def build_increments(spark: "SparkSession", attempt: Attempt) -> Outcome:
 
 def previous_cache(spark: "SparkSession", attempt: Attempt, table: str) -> "DataFrame":
     """The cache as it was before these hours, by the ledger: a commit that no row names is never built upon."""
-    settings, first = attempt.settings, attempt.hours[0]
-    earlier = [row for row in ledger.rows(settings, "build_features") if row.status == "done" and row.hour < first]
-    frame = read_frame(spark, settings, table)
-    if not earlier:
-        return frame.limit(0)
-    version = max(earlier, key=lambda row: (row.hour, row.ended_at)).outputs[table]
-    attempt.inputs[table] = version
-    return read_frame(spark, settings, table, version)
+    settings = attempt.settings
+    earlier = ledger.newest_done(settings, "build_features", before=attempt.hours[0])
+    if earlier is None:
+        return read_frame(spark, settings, table).limit(0)
+    attempt.inputs[table] = earlier.outputs[table]
+    return read_frame(spark, settings, table, earlier.outputs[table])
 
 
 def advance_caches(spark: "SparkSession", attempt: Attempt) -> Outcome:

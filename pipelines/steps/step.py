@@ -11,6 +11,8 @@ import structlog
 from filelock import FileLock
 
 from pipelines.clock import wall_clock
+from pipelines.errors import UserError
+from pipelines.lake import ledger
 from pipelines.lake.ledger import LedgerRow, write_rows
 from pipelines.local.code_version import code_version
 from pipelines.settings import Settings
@@ -73,6 +75,24 @@ def attempt(settings: Settings, step: str, hours: Sequence[str]) -> Iterator[Att
         current.outputs.clear()
         current.record("failed", f"{type(error).__name__}: {error}"[:500])
         raise
+
+
+def check_follows(current: Attempt, step: str) -> None:
+    """Raises UserError where the step before this one has not finished the hour."""
+    hour = current.hours[-1]
+    if not any(row.status in ledger.DONE for row in ledger.rows(current.settings, step, hour)):
+        raise UserError(f"hour {hour} has no finished {step}; run it first, or `recloop hour {hour}` for all steps")
+
+
+def settled(current: Attempt) -> Outcome | None:
+    """The outcome of an hour that needs no work: a newer hour is done (superseded), or this code did it (unchanged)."""
+    settings, step, hour = current.settings, current.step, current.hours[-1]
+    newest, done = ledger.newest_hour(settings, step), ledger.last_done(settings, step, hour)
+    if newest is not None and hour < newest:
+        return current.record("superseded", f"{newest} is done")
+    if done is not None and done.code_version == code_version():
+        return current.record("unchanged", "the hour was finished by this code", release_id=done.release_id)
+    return None
 
 
 @contextmanager

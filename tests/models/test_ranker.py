@@ -121,3 +121,16 @@ def test_other_columns_than_the_configs_are_refused(make_ranker_world):
     world = make_ranker_world(rows=3)
     with pytest.raises(ValueError, match="expected 1 columns, found 2"):
         world.ranker()(dataclasses.replace(world.batch, cross=torch.zeros(3, 2)), world.items)
+
+
+def test_what_never_varied_at_the_bootstrap_does_not_move_the_scores_until_it_is_learned(make_ranker_world):
+    world = make_ranker_world(rows=400)
+    silent = dataclasses.replace(world.batch, item_counters=world.batch.item_counters * torch.tensor([1.0, 0.0]))
+    torch.manual_seed(3)
+    ranker = Ranker(world.config)
+    ranker.fit_statistics(silent, world.items)
+    ranker.eval()
+    assert torch.equal(ranker(silent, world.items), ranker(world.batch, world.items))
+    settings = FinetuneSettings(lr=1e-2, batch_size=128)
+    learned = finetune(TrainState.create(ranker, settings), world.batch, world.items, settings).ranker
+    assert not torch.allclose(learned(silent, world.items), learned(world.batch, world.items))

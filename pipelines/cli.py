@@ -1,0 +1,261 @@
+"""The ``recloop`` command. What a verb needs is imported when it runs, so that ``recloop --help`` answers at once."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from pipelines.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipelines.settings import Settings
+
+LOOP, HOURS, LOOK, DATA = "The whole loop", "Hour by hour, without Airflow", "Look at it", "Data in and out"
+EPILOG = (
+    "Hours are UTC, written YYYY-MM-DDTHH. All state lies under one folder: --home, else $RECLOOP_HOME, else .recloop here.\n\n"
+    "Examples:  recloop demo  |  recloop top u1-0 -k 5  |  recloop hour 2026-11-10T08  |  "
+    "recloop --home /srv/loop status --json"
+)
+
+app = typer.Typer(
+    name="recloop", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, epilog=EPILOG,
+    help="A recommender that learns from its own feedback, every hour.", context_settings={"help_option_names": ["-h", "--help"]},
+)  # fmt: skip
+
+
+def main() -> None:
+    """Entry point: an error that the user can act on is one line on stderr and exit code 1."""
+    try:
+        app(prog_name="recloop")
+    except UserError as error:
+        print(f"recloop: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    home: Annotated[Path | None, typer.Option(help="Folder of all state, in place of $RECLOOP_HOME.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also print what each step logs.")] = False,
+) -> None:
+    import logging
+
+    import structlog
+
+    level = logging.INFO if verbose else logging.WARNING
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level), logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    context.obj = home
+
+
+def _settings(context: typer.Context) -> "Settings":
+    from pipelines.settings import load_settings
+
+    return load_settings(context.obj)
+
+
+def _console() -> "Console":
+    from pipelines.local.stages import wide_console
+
+    return wide_console()
+
+
+HourArgument = Annotated[str, typer.Argument(metavar="HOUR", help="UTC hour, for example 2026-11-23T20.")]
+
+
+@app.command(rich_help_panel=LOOP)
+def demo(
+    context: typer.Context,
+    hours: Annotated[int, typer.Option(min=1, help="Live hours to run through the Airflow scheduler.")] = 6,
+) -> None:
+    """Set up a demo and run the loop: data, services, first release, logged hours, live hours, summary. Run again: it goes on."""
+    from pipelines.local.demo import run_demo
+
+    run_demo(_settings(context), _console(), hours)
+
+
+@app.command(rich_help_panel=LOOP)
+def up(context: typer.Context) -> None:
+    """Start Spark, MLflow and Airflow for this root, on loopback."""
+    from pipelines.local.services import up as start
+
+    settings = _settings(context)
+    start(settings)
+    _print_services(settings)
+
+
+@app.command(rich_help_panel=LOOP)
+def down(context: typer.Context) -> None:
+    """Stop the services that this root started, and no others."""
+    from pipelines.local.services import down as stop
+
+    stop(_settings(context))
+
+
+@app.command(rich_help_panel=HOURS)
+def hour(context: typer.Context, hour: HourArgument) -> None:
+    """Run all steps of one loop hour in this process."""
+    from pipelines.clock import check_hour
+
+    settings = _settings(context)
+    check_hour(settings, hour)
+    _run_hours(settings, [hour])
+
+
+@app.command(rich_help_panel=HOURS)
+def backfill(
+    context: typer.Context,
+    first: Annotated[str, typer.Option("--from", metavar="HOUR", help="First hour.")],
+    last: Annotated[str, typer.Option("--to", metavar="HOUR", help="Last hour, included.")],
+) -> None:
+    """Run all steps of each hour from --from to --to, in order; finished hours stay as they are."""
+    from pipelines.clock import check_hour
+    from pipelines.hours import hour_range
+
+    settings = _settings(context)
+    hours = hour_range(first, last)
+    if not hours:
+        raise UserError(f"--from {first} lies after --to {last}; give the earlier hour first")
+    for end in (first, last):
+        check_hour(settings, end)
+    _run_hours(settings, hours)
+
+
+def _run_hours(settings: "Settings", hours: list[str]) -> None:
+    from functools import partial
+
+    from pipelines.local.in_process import explained
+    from pipelines.local.stages import Stages
+    from pipelines.steps.hour import run_hour
+
+    stages = Stages(_console())
+    for hour in hours:
+        with stages.stage(f"hour {hour}"):
+            outcomes = explained(settings, f"hour {hour}", partial(run_hour, settings, hour))
+        for outcome in outcomes:
+            stages.note(f"{outcome.step} {outcome.status}  {outcome.detail}")
+
+
+@app.command(rich_help_panel=HOURS)
+def simulate(context: typer.Context, hour: HourArgument) -> None:
+    """Let the demo's users see the scores as they stand and write what they do as landing files of HOUR."""
+    from pipelines.clock import check_hour
+    from pipelines.local.simulated_users import simulate as play
+
+    settings = _settings(context)
+    check_hour(settings, hour)
+    played = play(settings, [hour]).hours[0]
+    counts = f"{played.users} users, {played.impressions} impressions, {played.feedback} reactions, {played.new_items} new items"
+    print(f"hour {hour} was played before; nothing changed" if played.already else f"hour {hour}: {counts}")
+
+
+@app.command(rich_help_panel=LOOK)
+def status(
+    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False
+) -> None:
+    """Show the newest hours, the release in force, the scores, the last decision, the services, and what live hours were worth."""
+    from pipelines.local.status import read_status
+
+    settings = _settings(context)
+    found = read_status(settings)
+    if as_json:
+        _print_json(found)
+        return
+    from pipelines.local.screen import print_status, print_summary
+    from pipelines.local.summary import read_summary
+
+    console = _console()
+    print_status(console, found)
+    print_summary(console, read_summary(settings))
+
+
+@app.command(rich_help_panel=LOOK)
+def top(
+    context: typer.Context,
+    user: Annotated[str | None, typer.Argument(metavar="USER", help="User id; __default__ is the slate for whom nobody knows.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Rows to show.")] = 10,
+) -> None:
+    """Show a user's recommendations with titles, and why each is there. Without USER: some users who have any."""
+    from pipelines.local.recommend import recommend, some_users
+
+    settings = _settings(context)
+    if user is None:
+        print("\n".join(some_users(settings)))
+        return
+    from pipelines.local.screen import print_recommendations
+
+    print_recommendations(_console(), user, recommend(settings, user, k))
+
+
+@app.command(rich_help_panel=LOOK)
+def report(
+    context: typer.Context,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("recloop-report.html"),
+) -> None:
+    """Write a one-page report of releases, gates and learning curves."""
+    from pipelines.registry.report import write_report
+
+    write_report(_settings(context), output)
+    print(f"written: {output}")
+
+
+@app.command(rich_help_panel=LOOK)
+def doctor(context: typer.Context) -> None:
+    """Check Java, memory, ports, versions and jars; each missing thing with its remedy."""
+    from pipelines.local.doctor import checks
+
+    found = checks(_settings(context))
+    for check in found:
+        remedy = "" if check.ok else f"; {check.remedy}"
+        print(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.found}{remedy}")
+    if failed := [check.name for check in found if not check.ok]:
+        raise UserError(f"{len(failed)} of {len(found)} checks failed: {', '.join(failed)}")
+
+
+@app.command(name="demo-data", rich_help_panel=DATA)
+def demo_data(
+    context: typer.Context,
+    kind: Annotated[Literal["movielens", "made-up"], typer.Argument(help="Whose titles and rating histories.")] = "movielens",
+    speed: Annotated[Literal["slow", "medium", "fast"], typer.Option(help="How fast tastes drift.")] = "medium",
+) -> None:
+    """Write a demo's catalogue and rating histories as landing files, once a root."""
+    from pipelines.local.demo_data import write_demo_data
+
+    written = write_demo_data(_settings(context), kind, speed)
+    note = f" ({written.note})" if written.note else ""
+    counts = f"{written.users} users, {written.items} items, {written.ratings} ratings"
+    print(f"{written.source}{note}: {counts}; loop hours from {written.start_hour}")
+
+
+@app.command(rich_help_panel=DATA)
+def export(
+    context: typer.Context,
+    table: Annotated[Literal["scores"], typer.Argument(help="What to export.")],
+    kind: Annotated[Literal["parquet", "csv", "jsonl"], typer.Option("--format", "-f", help="File format.")] = "parquet",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; default <table>.<format> here.")] = None,
+) -> None:
+    """Write the scored table as one file."""
+    from pipelines.lake.export import export_scores
+
+    path = output or Path(f"{table}.{kind}")
+    print(f"{export_scores(_settings(context), kind, path)} rows written: {path}")
+
+
+def _print_services(settings: "Settings") -> None:
+    from pipelines.local.services import running
+
+    for service in running(settings):
+        print(f"{service.name}: {'running' if service.alive else 'not running'}  {service.url}")
+
+
+def _print_json(value: Any) -> None:
+    import json
+    from dataclasses import asdict
+
+    print(json.dumps(asdict(value), indent=2, default=str))
+
+
+if __name__ == "__main__":
+    main()

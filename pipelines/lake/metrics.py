@@ -1,0 +1,40 @@
+"""The ``metrics`` table: one row a figure, hour, subject and slice, replaced by name when its step runs again."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow.compute as pc
+
+from pipelines.lake.control import read_rows, replace_rows
+from pipelines.settings import Settings
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure with its interval where it has one; ``n`` counts what it rests on (rows, slates, effective slates)."""
+
+    name: str
+    subject: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    slice: str = "all"
+    model_version: str | None = None
+
+
+def write_metrics(settings: Settings, hour: str, metrics: Sequence[Metric]) -> None:
+    """Replaces the hour's rows of these names, in one commit."""
+    if not metrics:
+        return
+    names = ", ".join(f"'{name}'" for name in sorted({metric.name for metric in metrics}))
+    rows: list[dict[str, Any]] = [asdict(metric) | {"hour": hour} for metric in metrics]
+    replace_rows(settings, "metrics", rows, f"hour = '{hour}' AND name IN ({names})")
+
+
+def read_metrics(settings: Settings, hour: str, prefix: str = "") -> list[Metric]:
+    """The hour's figures whose names begin with ``prefix``."""
+    rows = read_rows(settings, "metrics", where=pc.field("hour") == hour)
+    found = [{key: value for key, value in row.items() if key != "hour"} for row in rows if row["name"].startswith(prefix)]
+    return [Metric(**row) for row in found]

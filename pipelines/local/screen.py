@@ -1,0 +1,112 @@
+"""Tables on the screen: the summary of the loop, recommendations, status."""
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.lake.metrics import Metric
+from pipelines.local.recommend import Recommendation
+from pipelines.local.reward_figures import ARMS, FROZEN_ALL, FROZEN_WEIGHTS, LOOP, MEANING
+from pipelines.local.status import ReleaseStatus, Status
+from pipelines.local.summary import HourSummary, Summary, short_reason, verdict
+
+_STYLES = {"promoted": "green", "rejected": "red", "abstained": "yellow"}
+
+
+def print_summary(console: Console, summary: Summary) -> None:
+    """By hour: what slates are worth and what was decided; then all live hours together."""
+    if not summary.hours:
+        console.print("No live hour has been evaluated yet: `recloop demo` plays some.")
+        return
+    console.print(_rewards(summary.hours), _decisions(summary.hours), _totals(summary), sep="\n")
+
+
+def print_recommendations(console: Console, user_id: str, rows: Sequence[Recommendation]) -> None:
+    first = rows[0]
+    title = f"Recommendations for {user_id}: slate of hour {first.hour}, release {first.release_id}"
+    table = _table(title, "#", "title", "item", "score", "propensity", "from", "why")
+    for row in rows:
+        cells = (str(row.position + 1), row.title, row.item_id, f"{row.score:.3f}", f"{row.propensity:.3f}", row.source, row.reason)
+        table.add_row(*map(Text, cells))
+    console.print(table)
+
+
+def print_status(console: Console, status: Status) -> None:
+    console.print(f"root {status.home}, domain {status.domain}", soft_wrap=True)
+    steps = _table("Steps", "step", "newest hour", "last attempt", "detail")
+    for step in status.steps:
+        last = f"{step.last} {step.last_hour}" if step.last else "never ran"
+        steps.add_row(step.step, step.newest_hour or "–", last, Text(step.detail or ""))
+    console.print(steps)
+    if scores := status.scores:
+        console.print(f"scores: {scores.rows} rows of {scores.users} users, hour {scores.hour}, {scores.staleness_h:g} h old")
+    for label, release in (("in force", status.in_force), ("last decision", status.decision)):
+        console.print(f"{label}: {_release_line(release)}", soft_wrap=True, markup=False)
+    for service in status.services:
+        console.print(f"{service.name}: {'running' if service.alive else 'not running'}  {service.url}", soft_wrap=True)
+
+
+def _rewards(hours: Sequence[HourSummary]) -> Table:
+    arms = [arm for arm in ARMS if arm in hours[-1].figures.rewards]
+    less = [f"{LOOP} − {_name(arm)}" for arm in (FROZEN_WEIGHTS, FROZEN_ALL)]
+    table = _table("Expected reward a slate, by the hour that drew it", "hour", "events", *map(_name, arms), *less)
+    for hour in hours:
+        rewards = [_number(hour.figures.rewards.get(arm)) for arm in arms]
+        differences = [_difference(hour.figures.differences.get(arm)) for arm in (FROZEN_WEIGHTS, FROZEN_ALL)]
+        table.add_row(hour.hour, f"{hour.events:,}", *rewards, *differences)
+    return table
+
+
+def _decisions(hours: Sequence[HourSummary]) -> Table:
+    table = _table("Releases", "hour", "drawn by", "ranker", "policy", "decision", "why")
+    for hour in hours:
+        drawn_by = hour.in_force
+        versions = [f"v{drawn_by.versions[kind]}" if drawn_by else "" for kind in ("ranker", "policy")]
+        outcome = verdict(hour.decision)
+        decided = f"{hour.decision.release_id} {outcome}" if hour.decision else outcome
+        reason = Text(short_reason(hour.decision))
+        table.add_row(hour.hour, drawn_by.release_id if drawn_by else "", *versions, Text(decided, _STYLES.get(outcome, "")), reason)
+    return table
+
+
+def _totals(summary: Summary) -> Table:
+    total, first, last = summary.total, summary.hours[0].hour, summary.hours[-1].hour
+    slates = next((metric.n for metric in total.rewards.values()), 0) or 0
+    share = f"; share of the best reached: {_share(total.share)}" if total.share else ""
+    table = _table(f"All live hours {first} to {last}, {slates:,} slates{share}", "arm", "reward", "loop − arm [95 %]", "what it is")
+    for arm, metric in total.rewards.items():
+        table.add_row(_name(arm), _number(metric), _difference(total.differences.get(arm)), MEANING.get(arm, ""))
+    return table
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
+    for column in columns:
+        table.add_column(column)
+    return table
+
+
+def _name(arm: str) -> str:
+    return arm.replace("_", " ")
+
+
+def _number(metric: Metric | None) -> str:
+    return f"{metric.value:.3f}" if metric else ""
+
+
+def _difference(metric: Metric | None) -> str:
+    return f"{metric.value:+.3f} ({metric.low:+.3f} to {metric.high:+.3f})" if metric else ""
+
+
+def _share(metric: Metric) -> str:
+    return f"{metric.value:.0%} ({metric.low:.0%} to {metric.high:.0%})"
+
+
+def _release_line(release: ReleaseStatus | None) -> str:
+    if release is None:
+        return "none yet"
+    versions = ", ".join(f"{kind} v{version}" for kind, version in release.versions.items())
+    return f"{release.release_id} of hour {release.hour} ({versions}), {release.outcome}: {'; '.join(release.reasons)}"

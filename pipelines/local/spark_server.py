@@ -1,0 +1,79 @@
+"""The warm Spark Connect server of a root: how it is configured and started."""
+
+import hashlib
+import shutil
+import sys
+from pathlib import Path
+
+from pipelines.local import ports, processes
+from pipelines.local.code_version import ROOT, worker_code_version
+from pipelines.local.jars import jars, spark_home
+from pipelines.local.java import java_command
+from pipelines.local.service_records import Record
+from pipelines.settings import Settings, environment
+
+NAME = "spark"
+DEFAULT_PORT = 15002
+PATIENCE_S = 120.0
+
+
+def made_for(settings: Settings) -> str:
+    """Hash of what a running server cannot change: the code that its workers import, heap and port."""
+    values = (worker_code_version(), settings.spark.heap, settings.spark.port, sys.prefix)
+    return hashlib.sha256(repr(values).encode()).hexdigest()[:12]
+
+
+def launch(settings: Settings) -> Record:
+    """Starts the server. Raises UserError for a taken port, or where there is no Java or no jars."""
+    java_command()
+    port = ports.choose_port("spark.port", settings.spark.port, DEFAULT_PORT)
+    log = settings.logs / "spark.log"
+    process = processes.start(_command(settings, port), log, _environment(settings), settings.run_folder)
+    return Record(NAME, process, port, f"sc://{ports.LOOPBACK}:{port}", str(log), made_for(settings))
+
+
+def wait(settings: Settings, record: Record) -> None:
+    processes.wait_until_ready("Spark Connect", record.process, lambda: ports.answers(record.port), Path(record.log), PATIENCE_S)
+
+
+def _command(settings: Settings, port: int) -> list[str]:
+    options = [part for key, value in _conf(settings, port).items() for part in ("--conf", f"{key}={value}")]
+    main = ["--class", "org.apache.spark.sql.connect.service.SparkConnectServer", "spark-internal"]
+    memory = ["--master", "local[2]", "--driver-memory", settings.spark.heap]
+    return [str(spark_home() / "bin" / "spark-submit"), *memory, *options, *main]
+
+
+def _conf(settings: Settings, port: int) -> dict[str, str]:
+    scratch = settings.run_folder / "spark"
+    return {
+        "spark.jars": ",".join(str(path) for path in jars()),
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.connect.grpc.binding.address": ports.LOOPBACK,
+        "spark.connect.grpc.binding.port": str(port),
+        "spark.driver.host": ports.LOOPBACK,
+        "spark.driver.bindAddress": ports.LOOPBACK,
+        "spark.log.level": "WARN",
+        "spark.connect.session.manager.defaultSessionTimeout": "-1",
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": "4",
+        "spark.databricks.delta.snapshotPartitions": "2",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "2000",
+        "spark.python.worker.reuse": "true",
+        "spark.python.daemon.module": "spark_jobs.worker_daemon",
+        "spark.local.dir": str(scratch),
+        "spark.sql.warehouse.dir": str(scratch / "warehouse"),
+        "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={scratch} -Dderby.system.home={scratch} -Duser.timezone=UTC",
+    }
+
+
+def _environment(settings: Settings) -> dict[str, str]:
+    scratch = settings.run_folder / "spark"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    return environment(
+        SPARK_HOME=str(spark_home()), SPARK_LOCAL_IP=ports.LOOPBACK, PYSPARK_PYTHON=sys.executable, PYTHONPATH=str(ROOT),
+        TMPDIR=str(scratch), OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false",
+    )  # fmt: skip

@@ -1,0 +1,123 @@
+"""Training examples read from the lake as batches: an hour's fresh rows, a replay sample with final labels, gate rows."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from models.hashing import id_hash, uniform
+from models.records import RankerBatch
+from pipelines.hours import hour_number, shift
+from pipelines.lake.tables import read_table
+from pipelines.settings import Settings
+from pipelines.steps.folds import in_gate_fold
+from spark_jobs.catalogue import Catalogue
+from spark_jobs.ranker_inputs import concatenated, examples_batch
+
+REPLAY_HOURS = 6
+_REPLAY_HOUR, _REPLAY_ROW = 52, 53  # streams of the hash
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Examples as a batch, with whose they are and the hour of each."""
+
+    batch: RankerBatch
+    user_ids: pa.Array
+    hours: NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class ExampleReader:
+    """Reads ``training_examples`` at one version, for a ranker's input columns."""
+
+    settings: Settings
+    version: int
+    catalogue: Catalogue
+    names: tuple[str, ...]
+    tasks: tuple[str, ...]
+
+    def fresh(self, hour: str, gate: bool) -> Rows:
+        """All revisions that arrived in the hour, of the gate fold or of the others; a late label counts once, net."""
+        table = self._read([hour])
+        return self._rows(table.filter(pa.array(in_gate_fold(self.settings, table["user_id"], hour) == gate)), corrections=not gate)
+
+    def shown(self, hour: str) -> Rows:
+        """Revision 0 of the hour's impressions, all users: what a test-then-train record is made of."""
+        return self._rows(self._read([hour], pc.field("revision") == 0), corrections=False)
+
+    def gate(self, hours: Sequence[str]) -> Rows:
+        """Gate-fold impressions of these hours, with the labels known by the last of them."""
+        finals, last = self._final_labels(hours), hours[-1]
+        parts = [self._final(self._read([hour], pc.field("revision") == 0), finals, self._fold(last)) for hour in hours]
+        return self._rows(pa.concat_tables(parts), corrections=False)
+
+    def replay(self, before: str, rows: int) -> RankerBatch | None:
+        """About ``rows`` earlier impressions of the other users from some hours of the last days, with final labels."""
+        settings, first_load = self.settings, self.settings.lake.start_hour
+        oldest = shift(before, -24 * settings.ranker.replay_days)
+        hours = [hour for hour in self._hours() if oldest <= hour < before and hour != first_load]
+        chance = {hour: float(uniform(settings.seed, _REPLAY_HOUR, hour_number(before), hour_number(hour))) for hour in hours}
+        chosen = sorted(sorted(hours, key=chance.__getitem__)[:REPLAY_HOURS])
+        if not chosen or rows < 1:
+            return None
+        finals = self._final_labels([*chosen, shift(before, -1)])
+        others = self._fold(before, gate=False)
+        parts = [self._final(self._read([hour], pc.field("revision") == 0), finals, others, rows // len(chosen)) for hour in chosen]
+        capped = _at_most_per_user_day(pa.concat_tables(parts), settings.ranker.replay_per_user_day)
+        return self._rows(capped, corrections=False).batch
+
+    def _fold(self, hour: str, gate: bool = True) -> "Callable[[pa.Table], NDArray[np.bool_]]":
+        return lambda table: in_gate_fold(self.settings, table["user_id"], hour) == gate
+
+    def _read(self, hours: Sequence[str], where: "pc.Expression | None" = None, columns: Sequence[str] | None = None) -> pa.Table:
+        return read_table(self.settings, "training_examples", hours=hours, version=self.version, where=where, columns=columns)
+
+    def _hours(self) -> list[str]:
+        column = read_table(self.settings, "training_examples", version=self.version, columns=["hour"])["hour"]
+        return sorted(pc.unique(column).to_pylist())
+
+    def _final_labels(self, hours: Sequence[str]) -> pa.Table:
+        """example_id, revision, labels of the last revision of every example that got one between these hours."""
+        span = (pc.field("hour") >= hours[0]) & (pc.field("hour") <= hours[-1]) & (pc.field("revision") > 0)
+        columns = ["example_id", "revision", "labels"]
+        found = read_table(self.settings, "training_examples", version=self.version, where=span, columns=columns)
+        order = found.sort_by([("example_id", "ascending"), ("revision", "descending")])
+        ids = order["example_id"].to_numpy(zero_copy_only=False)
+        return order.filter(pa.array(np.concatenate([[True], ids[1:] != ids[:-1]]) if len(ids) else np.zeros(0, bool)))
+
+    def _final(
+        self, table: pa.Table, finals: pa.Table, keep: "Callable[[pa.Table], NDArray[np.bool_]]", at_most: int | None = None
+    ) -> pa.Table:
+        """The kept rows (a hashed sample where there are more than ``at_most``) with their last labels."""
+        table = table.filter(pa.array(keep(table)))
+        if at_most is not None and len(table) > at_most:
+            order = np.argsort(uniform(self.settings.seed, _REPLAY_ROW, id_hash(table["example_id"].to_pylist())))
+            table = table.take(np.sort(order[:at_most]))
+        if not len(table) or not len(finals):
+            return table
+        place = pc.index_in(table["example_id"], value_set=finals["example_id"].combine_chunks())
+        both = pa.concat_arrays([table["labels"].combine_chunks(), finals["labels"].combine_chunks()])
+        row = pc.if_else(pc.is_valid(place), pc.add(pc.fill_null(place, 0), len(table)), pa.array(np.arange(len(table), dtype=np.int32)))
+        return table.set_column(table.schema.get_field_index("labels"), "labels", both.take(row.combine_chunks()))
+
+    def _rows(self, table: pa.Table, corrections: bool) -> Rows:
+        batch = examples_batch(table.combine_chunks(), self.catalogue, self.names, self.tasks, corrections=corrections)
+        return Rows(batch, table["user_id"].combine_chunks(), table["hour"].to_numpy())
+
+
+def joined(batches: Sequence[RankerBatch | None]) -> RankerBatch:
+    """All rows of the batches that are there, at least one."""
+    return concatenated([batch for batch in batches if batch is not None])
+
+
+def _at_most_per_user_day(table: pa.Table, limit: int) -> pa.Table:
+    keys = pa.array([f"{user} {hour[:10]}" for user, hour in zip(table["user_id"].to_pylist(), table["hour"].to_pylist(), strict=True)])
+    codes = keys.dictionary_encode().indices.to_numpy()
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.concatenate([[True], np.diff(codes[order]) != 0])) if len(codes) else np.zeros(0, int)
+    rank = np.arange(len(codes)) - np.repeat(starts, np.diff(np.append(starts, len(codes))))
+    return table.take(np.sort(order[rank < limit]))

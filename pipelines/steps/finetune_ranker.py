@@ -1,0 +1,95 @@
+"""Fine-tuning: production's test-then-train record on the new hour, one ordered pass over what is new, a candidate."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipelines.clock import check_hour
+from pipelines.hours import hour_range, shift
+from pipelines.lake import ledger
+from pipelines.lake.metrics import Metric, write_metrics
+from pipelines.registry.releases import production_before
+from pipelines.settings import Settings
+from pipelines.steps.candidates import RANKER, STATE, candidate_folder, note_version
+from pipelines.steps.candidates import RANKER_STEP as STEP
+from pipelines.steps.catalogue import hour_catalogue, input_version
+from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.step import Attempt, Outcome, attempt, settled, writer_lock
+
+if TYPE_CHECKING:
+    from models.ranker import Ranker
+    from pipelines.steps.example_batches import ExampleReader
+    from pipelines.steps.ranker_learning import Learned
+
+
+def run(settings: Settings, hour: str) -> Outcome:
+    """Learns all hours after the newest learned one up to ``hour`` and leaves a candidate; the first hour bootstraps."""
+    check_hour(settings, hour)
+    with writer_lock(settings, "gpu"):
+        newest = ledger.newest_hour(settings, STEP)
+        hours = [hour] if newest is None or hour <= newest else hour_range(shift(newest, 1), hour)
+        with attempt(settings, STEP, hours) as current:
+            return settled(current) or _learn(current)
+
+
+def _learn(current: Attempt) -> Outcome:
+    from pipelines.steps.policy_judging import read_log
+    from pipelines.steps.ranker_judging import gate_figures, gate_metrics, prequential
+    from pipelines.steps.ranker_learning import base_state, learn
+    from pipelines.steps.reach import within_reach
+    from spark_jobs.embeddings import load_encoder
+
+    settings, hour = current.settings, current.hours[-1]
+    encoder_version = load_encoder(encoder_spec(settings)).version
+    champion, base = production_before(settings, hour), base_state(settings, hour)
+    with current.stage("record"):
+        reader = _reader(current, encoder_version)
+        record = prequential(reader, hour, champion, base.served()) if champion and base else []
+    with current.stage("learn"):
+        learned = learn(reader, current.hours, base, encoder_version)
+    if learned is None:
+        return current.record("unchanged", "no examples in these hours: the ranker stays as it is")
+    with current.stage("reach"):
+        reached = within_reach(settings, read_log(current, reader.catalogue), learned.state.served(), champion)
+    with current.stage("judge"):
+        figures = gate_metrics(gate_figures(reader, hour, reached.ranker, champion), "ranker")
+    record += [Metric("update_share", "ranker", reached.share), Metric("update_kl", "ranker", reached.kl)]
+    write_metrics(settings, hour, [*record, *figures])
+    with current.stage("register"):
+        version = _register(current, learned, reached.ranker, [*record, *figures])
+    detail = (
+        f"ranker {version} learned {learned.fresh} new and {learned.replayed} replayed rows of {len(current.hours)} hours, "
+        f"{reached.share:.0%} of the update served"
+    )
+    return current.record("done", detail, rows_in=learned.fresh)
+
+
+def _reader(current: Attempt, encoder_version: str) -> "ExampleReader":
+    from pipelines.steps.example_batches import ExampleReader
+    from spark_jobs.counters import counter_names
+
+    tasks = current.settings.reward.tasks
+    version = input_version(current, "training_examples")
+    return ExampleReader(current.settings, version, hour_catalogue(current, encoder_version), counter_names(tasks), tasks)
+
+
+def _register(current: Attempt, learned: "Learned", served: "Ranker", figures: Sequence[Metric]) -> str:
+    """Saves the candidate, then registers it: one version an hour, whatever was killed before."""
+    from models.artifacts import save_ranker
+    from pipelines.registry.figures import training_figure
+    from pipelines.registry.runs import tracked_run
+    from pipelines.registry.versions import register, set_alias
+
+    settings, hour, steps = current.settings, current.hours[-1], learned.steps
+    folder = candidate_folder(settings, hour)
+    save_ranker(served, folder / RANKER)
+    learned.state.save(folder / STATE)
+    with tracked_run(settings, STEP, hour, {"hours": f"{current.hours[0]}..{hour}"}) as tracked:
+        tracked.params(settings.ranker.model_dump() | {"fresh_rows": learned.fresh, "replayed_rows": learned.replayed})
+        tracked.inputs(current.inputs)
+        tracked.metrics({f"{metric.name}.{metric.subject}": metric.value for metric in figures})
+        tracked.metrics({"loss": sum(step["loss"] for step in steps) / len(steps)})
+        tracked.figure("training", training_figure([step["loss"] for step in steps], [step["gradient_norm"] for step in steps]))
+        version = register(settings, tracked, "ranker", folder / RANKER, hour)
+    note_version(settings, hour, "ranker", version)
+    set_alias(settings, "ranker", "candidate", version)
+    return version

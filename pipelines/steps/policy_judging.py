@@ -1,0 +1,126 @@
+"""The log that judges policies: which slates audit, which teach, which judge; and the figures that the gates ask for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from models.hashing import id_hash, uniform
+from models.off_policy import propensity_audit
+from models.policy import Policy
+from pipelines.hours import hour_range, shift
+from pipelines.lake import ledger
+from pipelines.lake.metrics import Metric
+from pipelines.registry.policy_figures import policy_figures
+from pipelines.settings import Settings
+from pipelines.steps.catalogue import input_version
+from pipelines.steps.folds import in_gate_fold
+from pipelines.steps.logged_slates import SlateReader
+from pipelines.steps.ranker_judging import gate_metrics
+from pipelines.steps.shown_slates import ShownSlates, read_shown_slates
+from pipelines.steps.step import Attempt
+from spark_jobs.catalogue import Catalogue
+
+if TYPE_CHECKING:
+    from pipelines.steps.policy_learning import Lineage
+
+BOTH, RANKER_ONLY = "both", "ranker only"
+_SAMPLE = 54  # stream of the hash
+AUDIT_ERROR, AUDIT_SE = 1e-6, 3.0
+
+
+@dataclass(frozen=True)
+class SlateLog:
+    """What was shown in the last hours, as of ``hour``."""
+
+    settings: Settings
+    hour: str
+    catalogue: Catalogue
+    slates: ShownSlates
+
+    @property
+    def mismatched(self) -> int:
+        return self.slates.mismatched
+
+    def reader(self, rows: NDArray[np.bool_]) -> SlateReader | None:
+        """The marked slates; None where there is none."""
+        where = np.flatnonzero(rows)
+        return SlateReader(self.settings, self.catalogue, self.slates.take(where)) if len(where) else None
+
+    def learning(self, at_most: int | None = None) -> SlateReader | None:
+        """Policy-drawn slates of users outside the gate fold, a hashed sample of ``policy.max_slates``, or fewer."""
+        return self.reader(self._sample(self._by_policy() & ~self._gate(), at_most))
+
+    def judging(self) -> SlateReader | None:
+        """Policy-drawn slates of the gate fold within ``gates.window_h``, a hashed sample of ``policy.max_slates``."""
+        recent = self._hours() >= shift(self.hour, -self.settings.gates.window_h)
+        return self.reader(self._sample(self._by_policy() & self._gate() & recent))
+
+    def _by_policy(self) -> NDArray[np.bool_]:
+        return np.asarray(pc.equal(self.slates.decisions["source"], "policy")) & self.slates.shown[:, 0]
+
+    def _gate(self) -> NDArray[np.bool_]:
+        return in_gate_fold(self.settings, self.slates.decisions["user_id"], self.hour)
+
+    def _hours(self) -> NDArray[np.object_]:
+        return np.asarray(self.slates.decisions["hour"].to_pylist(), dtype=object)
+
+    def _sample(self, rows: NDArray[np.bool_], at_most: int | None = None) -> NDArray[np.bool_]:
+        where = np.flatnonzero(rows)
+        ids = self.slates.decisions["slate_id"].take(where).to_pylist()
+        order = np.argsort(uniform(self.settings.seed, _SAMPLE, id_hash(ids))) if len(ids) else np.zeros(0, int)
+        kept = np.zeros(len(rows), bool)
+        kept[where[order[: at_most or self.settings.policy.max_slates]]] = True
+        return kept
+
+
+def read_log(current: Attempt, catalogue: Catalogue) -> SlateLog | None:
+    """Slates shown in the last ``policy.log_h`` hours after the first load; None before anything was drawn."""
+    settings, hour = current.settings, current.hours[-1]
+    drawn = ledger.newest_done(settings, "score_users", before=hour)
+    if drawn is None:
+        return None
+    current.inputs |= {name: drawn.outputs[name] for name in ("slate_decisions", "slate_log")}
+    input_version(current, "training_examples")
+    first = max(shift(hour, 1 - settings.policy.log_h), shift(settings.lake.start_hour or hour, 1))
+    return SlateLog(settings, hour, catalogue, read_shown_slates(settings, hour_range(first, hour), current.inputs))
+
+
+def audit(log: SlateLog) -> list[Metric]:
+    """The propensity audit of all slates that were first shown lately: recomputed against logged, and the mean weight of 1."""
+    reader = log.reader(log.slates.shown[:, 0])
+    if reader is None:
+        return []
+    error, mean, se = propensity_audit(reader.as_drawn())
+    count = len(reader.shown)
+    return [
+        Metric("propensity_max_error", "log", error, n=count),
+        Metric("propensity_mean_weight", "log", mean, mean - AUDIT_SE * se, mean + AUDIT_SE * se, count),
+    ]
+
+
+def holds(audited: Sequence[Metric]) -> bool:
+    """Whether nothing that was audited contradicts the log."""
+    found = {metric.name: metric for metric in audited}
+    if not found:
+        return True
+    weight = found["propensity_mean_weight"]
+    within = weight.low is not None and weight.high is not None and weight.low <= 1 <= weight.high
+    return found["propensity_max_error"].value <= AUDIT_ERROR and within
+
+
+def gate_figures(log: SlateLog, lineage: "Lineage", policy: Policy) -> list[Metric]:
+    """{new ranker, new policy} and {new ranker, production policy} against production, on the gate fold's slates."""
+    reader = log.judging()
+    if reader is None or lineage.champion is None:
+        return []
+    base = reader.composed(lineage.champion).logits
+    found = []
+    for subject, other in ((BOTH, policy), (RANKER_ONLY, lineage.champion.policy)):
+        new = reader.composed(lineage.composed(other))
+        figures = policy_figures(new.slates, new.logits, base, reader.rows, len(log.catalogue.ids), log.settings.seed)
+        found += gate_metrics(figures, subject)
+    return found

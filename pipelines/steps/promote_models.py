@@ -1,0 +1,130 @@
+"""The release decision of an hour: gate figures in, one row in ``releases`` out; aliases follow it."""
+
+import shutil
+from pathlib import Path
+
+from pipelines.clock import check_hour, now
+from pipelines.hours import shift
+from pipelines.lake import ledger
+from pipelines.lake.metrics import Metric, read_metrics
+from pipelines.registry.gates import Decision, Measured, decide_promotion, load_gates
+from pipelines.registry.releases import (
+    ABSTAINED,
+    PRODUCTION,
+    REJECTED,
+    ReleaseRow,
+    append_decision,
+    decision_for,
+    next_release_id,
+    production_before,
+    release_folder,
+)
+from pipelines.settings import Settings
+from pipelines.steps.candidates import POLICY, POLICY_STEP, RANKER, candidate_folder, noted_versions, prune_candidates
+from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.step import Attempt, Outcome, attempt, check_follows, settled, writer_lock
+
+STEP = "promote_models"
+STAGES = {"promote": PRODUCTION, "reject": REJECTED, "abstain": ABSTAINED}
+BOTH, RANKER_ONLY = "both", "ranker only"
+
+
+def run(settings: Settings, hour: str) -> Outcome:
+    """Decides on the hour's candidate once; a rerun mends folders and aliases and leaves the decision as it is."""
+    check_hour(settings, hour)
+    with writer_lock(settings, "releases"), attempt(settings, STEP, [hour]) as current:
+        return settled(current) or _promote(current)
+
+
+def _promote(current: Attempt) -> Outcome:
+    settings, hour = current.settings, current.hours[-1]
+    check_follows(current, POLICY_STEP)
+    if ledger.last_done(settings, POLICY_STEP, hour) is None:
+        return current.record("unchanged", "the hour left no candidate: production stays as it is")
+    row = decision_for(settings, hour)
+    if row is None:
+        with current.stage("decide"):
+            row = _decided(current)
+    with current.stage("publish"):
+        _publish(settings, row)
+    prune_candidates(settings, hour)
+    return current.record("done", f"{row.release_id} {row.stage}: {'; '.join(row.reasons)}", release_id=row.release_id)
+
+
+def _decided(current: Attempt) -> ReleaseRow:
+    """Judges, copies the artifacts to the release's folder, then moves the row: scoring never sees half a release."""
+    settings, hour = current.settings, current.hours[-1]
+    champion = production_before(settings, hour)
+    versions = noted_versions(settings, hour)
+    decision, with_policy = _judged(settings, hour, champion)
+    if champion is not None:
+        versions = dict(champion.versions) | versions
+        versions["policy"] = versions["policy"] if with_policy else champion.versions["policy"]
+    versions["encoder"] = _encoder_version(current)
+    row = ReleaseRow(
+        release_id=next_release_id(settings), hour=hour, versions=versions, kind="refresh" if champion else "bootstrap",
+        stage=STAGES[decision.verdict], decided_by=STEP, since=shift(hour, 1) if champion else hour, decided_at=now(settings, hour),
+        reasons=decision.reasons, gates=decision.figures, compared_with=champion.release_id if champion else None,
+    )  # fmt: skip
+    if row.stage == PRODUCTION:
+        _copy_artifacts(settings, row, champion, with_policy)
+    append_decision(settings, row, row.compared_with)
+    return row
+
+
+def _judged(settings: Settings, hour: str, champion: ReleaseRow | None) -> tuple[Decision, bool]:
+    """{new ranker, new policy}, and where that does not pass {new ranker, production policy}; whether the new policy is in."""
+    if champion is None:
+        return Decision("promote", ("the first release: there is nothing to compare with",), ()), True
+    gates, figures = load_gates("refresh"), read_metrics(settings, hour, "gate_")
+    both = decide_promotion(_measured(figures, BOTH), gates)
+    if both.verdict == "promote":
+        return both, True
+    ranker_only = decide_promotion(_measured(figures, RANKER_ONLY), gates)
+    return (ranker_only, False) if ranker_only.verdict == "promote" else (both, True)
+
+
+def _measured(figures: list[Metric], subject: str) -> dict[str, Measured]:
+    return {
+        metric.name.removeprefix("gate_"): Measured(metric.value, metric.low or 0.0, metric.high or 0.0, metric.n or 0)
+        for metric in figures
+        if metric.subject in ("ranker", subject)
+    }
+
+
+def _encoder_version(current: Attempt) -> str:
+    """The encoder's registered version, made at its first use."""
+    from pipelines.registry.runs import tracked_run
+    from pipelines.registry.versions import register
+
+    settings, hour = current.settings, current.hours[-1]
+    with tracked_run(settings, STEP, hour) as tracked:
+        return register(settings, tracked, "encoder", Path(encoder_spec(settings).path), hour)
+
+
+def _copy_artifacts(settings: Settings, row: ReleaseRow, champion: ReleaseRow | None, with_policy: bool) -> None:
+    """``releases/<id>/{ranker,policy}``, in one rename; what the hour did not make anew is production's."""
+    own = candidate_folder(settings, row.hour)
+    sources = {RANKER: own / RANKER, POLICY: own / POLICY}
+    if champion is not None:
+        old = release_folder(settings, champion.release_id)
+        sources = {kind: path if path.exists() else old / kind for kind, path in sources.items()}
+        sources[POLICY] = sources[POLICY] if with_policy else old / POLICY
+    target = release_folder(settings, row.release_id)
+    scratch = target.with_name(f".{target.name}")
+    for folder in (scratch, target):
+        shutil.rmtree(folder, ignore_errors=True)
+    for kind, path in sources.items():
+        shutil.copytree(path, scratch / kind)
+    scratch.rename(target)
+
+
+def _publish(settings: Settings, row: ReleaseRow) -> None:
+    """Tells the registry: aliases of a production release, and on each version what was decided and why."""
+    from pipelines.registry.versions import set_aliases, tag_version
+
+    if row.stage == PRODUCTION:
+        set_aliases(settings, row.versions, "production")
+    for kind in (RANKER, POLICY):
+        reasons = "; ".join(row.reasons)
+        tag_version(settings, kind, row.versions[kind], {"decision": row.stage, "release_id": row.release_id, "reasons": reasons})

@@ -1,0 +1,73 @@
+"""Rankers on rows that they have not learned from: the test-then-train record and the figures that the gates ask for."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.artifacts import load_ranker
+from models.ranker import Ranker
+from pipelines.hours import hour_range, shift
+from pipelines.lake.metrics import Metric
+from pipelines.registry.gates import Measured
+from pipelines.registry.judging import prequential_record, ranker_figures, user_codes
+from pipelines.registry.releases import ReleaseRow, all_releases, release_folder
+from pipelines.settings import Settings
+from pipelines.steps.candidates import RANKER
+from pipelines.steps.example_batches import ExampleReader, Rows
+
+PRODUCTION_ARM, FROZEN_ARM, LINEAGE_ARM = "production", "frozen", "lineage"
+_ROWS_AT_ONCE = 4096
+
+
+def probabilities(ranker: Ranker, rows: Rows, reader: ExampleReader) -> NDArray[np.float64]:
+    """(n,) of the first task at the logged positions."""
+    ranker.eval()
+    with torch.no_grad():
+        parts = [rows.batch.rows(slice(at, at + _ROWS_AT_ONCE)) for at in range(0, len(rows.batch), _ROWS_AT_ONCE)]
+        return np.asarray(torch.cat([ranker(part, reader.catalogue.table)[:, 0].sigmoid() for part in parts]).double())
+
+
+def prequential(reader: ExampleReader, hour: str, champion: ReleaseRow, lineage: Ranker) -> list[Metric]:
+    """Production, the first release and the lineage on the newest hour, which none of them has seen."""
+    rows, first = reader.shown(hour), all_releases(reader.settings)[0]
+    if not len(rows.user_ids):
+        return []
+    named = {PRODUCTION_ARM: champion, FROZEN_ARM: first}
+    rankers = {arm: release_ranker(reader.settings, row) for arm, row in named.items()} | {LINEAGE_ARM: lineage}
+    found = {arm: probabilities(ranker, rows, reader) for arm, ranker in rankers.items()}
+    versions = {arm: row.versions["ranker"] for arm, row in named.items()}
+    return prequential_record(_labels(rows), found, user_codes(rows.user_ids), versions)
+
+
+def gate_figures(reader: ExampleReader, hour: str, candidate: Ranker, champion: ReleaseRow | None) -> dict[str, Measured]:
+    """Candidate against production on gate-fold rows of the last ``gates.window_h`` hours; only ``finite`` before the first release."""
+    settings = reader.settings
+    finite = float(all(bool(torch.isfinite(weight).all()) for weight in candidate.state_dict().values()))
+    measured = {"finite": Measured(finite, finite, finite, 1)}
+    hours = judged_hours(settings, hour)
+    rows = reader.gate(hours) if champion is not None and hours else None
+    if champion is None or rows is None or not 0 < _labels(rows).sum() < len(rows.user_ids):
+        return measured
+    new, old = (probabilities(ranker, rows, reader) for ranker in (candidate, release_ranker(settings, champion)))
+    return measured | ranker_figures(_labels(rows), new, old, user_codes(rows.user_ids), rows.hours == hour)
+
+
+def judged_hours(settings: Settings, hour: str) -> Sequence[str]:
+    """The gates' window up to ``hour``, without the first load, whose negatives were sampled."""
+    first = shift(settings.lake.start_hour or hour, 1)
+    return hour_range(max(shift(hour, 1 - settings.gates.window_h), first), hour)
+
+
+def release_ranker(settings: Settings, release: ReleaseRow) -> Ranker:
+    return load_ranker(release_folder(settings, release.release_id) / RANKER)
+
+
+def gate_metrics(measured: dict[str, Measured], subject: str) -> list[Metric]:
+    """Gate figures as rows of ``metrics``, where the decision reads them."""
+    return [Metric(f"gate_{name}", subject, m.value, m.low, m.high, m.n, "gate fold") for name, m in measured.items()]
+
+
+def _labels(rows: Rows) -> NDArray[np.float64]:
+    return rows.batch.labels[:, 0].double().numpy()

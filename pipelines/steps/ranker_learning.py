@@ -1,0 +1,75 @@
+"""One ordered pass of the ranker over new hours: where it starts, what it learns from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from models.artifacts import load_ranker
+from models.ranker import Ranker, RankerConfig
+from models.records import RankerBatch
+from models.training import FinetuneSettings, TrainState, finetune
+from pipelines.registry.releases import production_before, release_folder
+from pipelines.settings import Settings
+from pipelines.steps.candidates import RANKER, STATE, base_hour, candidate_folder
+from pipelines.steps.example_batches import ExampleReader, joined
+from spark_jobs.contracts import HISTORY
+from spark_jobs.ranker_inputs import CROSS
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The state after the pass, loss and gradient norm of each step, and how many rows were new and replayed."""
+
+    state: TrainState
+    steps: Sequence[dict[str, float]]
+    fresh: int
+    replayed: int
+
+
+def finetune_settings(settings: Settings, bootstrap: bool) -> FinetuneSettings:
+    """How the ranker learns: the bootstrap in several epochs at a higher rate, an hour in one pass."""
+    ranker = settings.ranker
+    rate, epochs = (ranker.bootstrap_lr, ranker.bootstrap_epochs) if bootstrap else (ranker.lr, 1)
+    return FinetuneSettings(lr=rate, batch_size=ranker.batch_size, epochs=epochs, seed=settings.seed)
+
+
+def base_state(settings: Settings, hour: str) -> TrainState | None:
+    """Where the last candidate stopped; production's weights where none is left to go on from; None before the bootstrap."""
+    champion = production_before(settings, hour)
+    if champion is None:
+        return None
+    learning, base = finetune_settings(settings, bootstrap=False), base_hour(settings, hour)
+    if base is not None:
+        return TrainState.load(candidate_folder(settings, base) / STATE, learning)
+    return TrainState.create(load_ranker(release_folder(settings, champion.release_id) / RANKER), learning)
+
+
+def learn(reader: ExampleReader, hours: Sequence[str], base: TrainState | None, encoder_version: str) -> Learned | None:
+    """The hours in order, the last one together with a replay sample; None where they hold no example."""
+    settings, steps, fresh_rows, replayed = reader.settings, [], 0, 0
+    state, learning = base, finetune_settings(settings, bootstrap=base is None)
+    for hour in hours:
+        fresh = reader.fresh(hour, gate=False).batch
+        if not len(fresh):
+            continue
+        state = state or _first_state(reader, fresh, learning, encoder_version)
+        wanted = int(settings.ranker.replay_ratio * len(fresh)) if base is not None and hour == hours[-1] else 0
+        replay = reader.replay(hours[0], wanted)
+        batch = joined([fresh, replay])
+        state = finetune(state, batch, reader.catalogue.table, learning, lambda _, found: steps.append(found))
+        fresh_rows, replayed = fresh_rows + len(fresh), replayed + len(batch) - len(fresh)
+    return Learned(state, steps, fresh_rows, replayed) if state is not None and fresh_rows else None
+
+
+def _first_state(reader: ExampleReader, fresh: RankerBatch, learning: FinetuneSettings, encoder_version: str) -> TrainState:
+    """An untrained ranker whose scales are those of the first load."""
+    settings, table = reader.settings, reader.catalogue.table
+    config = RankerConfig(
+        user_counters=reader.names, item_counters=reader.names, cross=CROSS, tasks=reader.tasks, encoder_version=encoder_version,
+        text_dim=table.vectors.shape[1], dim=settings.ranker.dim, history=HISTORY, hidden=settings.ranker.hidden,
+    )  # fmt: skip
+    torch.manual_seed(settings.seed)
+    ranker = Ranker(config)
+    ranker.fit_statistics(fresh, table)
+    return TrainState.create(ranker, learning)

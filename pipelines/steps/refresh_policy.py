@@ -1,0 +1,70 @@
+"""The policy refresh: propensity audit of what was shown, off-policy learning on the new ranker, figures for the gates."""
+
+from typing import TYPE_CHECKING
+
+from pipelines.clock import check_hour
+from pipelines.lake import ledger
+from pipelines.lake.metrics import Metric, write_metrics
+from pipelines.settings import Settings
+from pipelines.steps.candidates import POLICY, RANKER_STEP, candidate_folder, note_version
+from pipelines.steps.candidates import POLICY_STEP as STEP
+from pipelines.steps.catalogue import hour_catalogue
+from pipelines.steps.step import Attempt, Outcome, attempt, check_follows, settled, writer_lock
+
+if TYPE_CHECKING:
+    from models.policy import Policy, RefreshReport
+    from pipelines.steps.policy_learning import Lineage
+
+
+def run(settings: Settings, hour: str) -> Outcome:
+    """Leaves a policy for the hour's ranker candidate; at the first hour, the temperature rule without anything learned."""
+    check_hour(settings, hour)
+    with writer_lock(settings, "gpu"), attempt(settings, STEP, [hour]) as current:
+        return settled(current) or _refresh(current)
+
+
+def _refresh(current: Attempt) -> Outcome:
+    from pipelines.steps import policy_judging, policy_learning
+
+    settings, hour = current.settings, current.hours[-1]
+    check_follows(current, RANKER_STEP)
+    if ledger.last_done(settings, RANKER_STEP, hour) is None:
+        return current.record("unchanged", "the hour left no new ranker: the policy stays as it is")
+    lineage = policy_learning.lineage(settings, hour)
+    with current.stage("read"):
+        catalogue = hour_catalogue(current, lineage.ranker.config.encoder_version)
+        log = policy_judging.read_log(current, catalogue)
+    with current.stage("audit"):
+        audit = policy_judging.audit(log) if log else []
+        holds = policy_judging.holds(audit)
+    with current.stage("learn"):
+        policy, report, learned = policy_learning.refreshed(log, lineage)
+    with current.stage("judge"):
+        figures = policy_judging.gate_figures(log, lineage, policy) if log and holds else []
+    write_metrics(settings, hour, [*audit, *figures])
+    with current.stage("register"):
+        version = _register(current, policy, report, [*audit, *figures])
+    audited = "" if holds else "; the propensity audit failed: this hour's policy figures are invalid"
+    mismatched = log.mismatched if log else 0
+    detail = f"policy {version} learned from {learned} slates, {mismatched} positions were not as drawn{audited}"
+    return current.record("done", detail, rows_in=learned)
+
+
+def _register(current: Attempt, policy: "Policy", report: "RefreshReport", figures: list[Metric]) -> str:
+    from dataclasses import asdict
+
+    from models.artifacts import save_policy
+    from pipelines.registry.runs import tracked_run
+    from pipelines.registry.versions import register, set_alias
+
+    settings, hour = current.settings, current.hours[-1]
+    folder = candidate_folder(settings, hour) / POLICY
+    save_policy(policy, folder)
+    with tracked_run(settings, STEP, hour) as tracked:
+        tracked.params(settings.policy.model_dump())
+        tracked.inputs(current.inputs)
+        tracked.metrics(asdict(report) | {f"{metric.name}.{metric.subject}": metric.value for metric in figures})
+        version = register(settings, tracked, "policy", folder, hour)
+    note_version(settings, hour, "policy", version)
+    set_alias(settings, "policy", "candidate", version)
+    return version

@@ -1,0 +1,110 @@
+import math
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.registry.gates import Gate, Measured, decide_promotion, load_gates
+
+BETTER = Gate("AUC", "auc", "low", -0.003, 1000)
+CHEAPER = Gate("entropy", "entropy", "high", 0.005, 1000)
+ROW = "{name: a, figure: a, side: low, bound: 0, least_n: 1}"
+WITHIN = Gate("slope", "slope", "value", 0.9, 1000, upper=1.1)
+GATES = [BETTER, CHEAPER, WITHIN]
+GOOD = {
+    "auc": Measured(0.001, -0.002, 0.004, 2000),
+    "entropy": Measured(0.001, -0.001, 0.004, 2000),
+    "slope": Measured(1.0, 1.0, 1.0, 2000),
+}
+
+
+def test_every_gate_passed_promotes():
+    decision = decide_promotion(GOOD, GATES)
+    assert (decision.verdict, decision.reasons) == ("promote", ("all 3 gates passed",))
+    assert [(figure.gate, figure.outcome, figure.bound, figure.n) for figure in decision.figures] == [
+        ("AUC", "pass", -0.003, 2000), ("entropy", "pass", 0.005, 2000), ("slope", "pass", 0.9, 2000),
+    ]  # fmt: skip
+
+
+def test_a_failed_gate_rejects_and_says_by_how_much():
+    decision = decide_promotion(GOOD | {"auc": Measured(-0.001, -0.0062, 0.0042, 2000)}, GATES)
+    assert decision.verdict == "reject"
+    assert decision.reasons == ("AUC: -0.0062, wanted above -0.003 (-0.0010 [-0.0062, 0.0042], n=2000)",)
+
+
+def test_each_side_looks_at_its_own_end_of_the_interval():
+    wide = {"auc": Measured(0.0, -0.5, 0.5, 2000), "entropy": Measured(0.0, -0.5, 0.5, 2000), "slope": Measured(1.2, 1.0, 1.4, 2000)}
+    decision = decide_promotion(wide, GATES)
+    assert [figure.outcome for figure in decision.figures] == ["fail", "fail", "fail"]
+    assert decision.reasons == (
+        "AUC: -0.5000, wanted above -0.003 (0.0000 [-0.5000, 0.5000], n=2000)",
+        "entropy: 0.5000, wanted below 0.005 (0.0000 [-0.5000, 0.5000], n=2000)",
+        "slope: 1.2000, wanted from 0.9 to 1.1 (1.2000 [1.0000, 1.4000], n=2000)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("gate", "found", "outcome"),
+    [
+        (BETTER, Measured(0.0, -0.003, 0.1, 2000), "fail"),
+        (CHEAPER, Measured(0.0, -0.1, 0.005, 2000), "fail"),
+        (WITHIN, Measured(1.1, 1.1, 1.1, 2000), "pass"),
+        (WITHIN, Measured(0.9, 0.9, 0.9, 2000), "pass"),
+        (Gate("floor", "slope", "value", 0.7, 1000), Measured(99.0, 99.0, 99.0, 2000), "pass"),
+        (BETTER, Measured(0.1, 0.1, 0.1, 1000), "pass"),
+        (BETTER, Measured(0.1, 0.1, 0.1, 999), "abstain"),
+    ],
+)
+def test_bounds_at_the_edge(gate, found, outcome):
+    assert decide_promotion({gate.figure: found}, [gate]).figures[0].outcome == outcome
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_what_is_not_a_number_never_passes(gate):
+    decision = decide_promotion({gate.figure: Measured(math.nan, math.nan, math.nan, 2000)}, [gate])
+    assert decision.verdict == "reject" and "nan" in decision.reasons[0]
+
+
+def test_too_little_evidence_abstains_however_bad_it_looks():
+    decision = decide_promotion(GOOD | {"auc": Measured(-0.9, -0.95, -0.8, 7)}, GATES)
+    assert (decision.verdict, decision.reasons) == ("abstain", ("AUC: n=7, at least 1000 needed",))
+
+
+def test_a_figure_that_nobody_measured_abstains():
+    decision = decide_promotion({name: found for name, found in GOOD.items() if name != "slope"}, GATES)
+    assert (decision.verdict, decision.reasons) == ("abstain", ("slope: not measured",))
+    assert (decision.figures[2].value, decision.figures[2].n) == (None, 0)
+
+
+def test_a_failure_outweighs_missing_evidence():
+    decision = decide_promotion({"entropy": Measured(0.02, 0.01, 0.03, 2000)}, GATES)
+    assert decision.verdict == "reject" and len(decision.reasons) == 1 and decision.reasons[0].startswith("entropy: 0.0300")
+
+
+def test_the_shipped_policy_judges_a_refresh_and_asks_for_evidence():
+    gates = load_gates("refresh")
+    assert {gate.figure for gate in gates} >= {"auc_per_user_difference", "normalized_entropy_ratio", "policy_value_ratio"}
+    assert decide_promotion({}, gates).verdict == "abstain"
+    by_figure = {gate.figure: gate for gate in gates}
+    assert (by_figure["auc_per_user_difference"].side, by_figure["auc_per_user_difference"].bound) == ("low", -0.003)
+    assert (by_figure["policy_value_ratio"].bound, by_figure["policy_value_ratio"].least_n) == (-0.01, 1000)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("gates: {refresh: []}", "no gate at all"),
+        ("gates: {refresh: [{name: a, figure: a, side: lo, bound: 0, least_n: 1}]}", r"unknown sides \['lo'\]"),
+        ("gates: {refresh: [{name: a, figure: a, side: low, bond: 0, least_n: 1}]}", "no gates for 'refresh'.*bond"),
+        ("gates: {change: []}", "no gates for 'refresh'"),
+        ("gates: [", "no gates for 'refresh'"),
+        ("", "no gates for 'refresh'"),
+        (f"gates: {{refresh: [{ROW}, {ROW}]}}", "two gates of one name"),
+    ],
+)
+def test_a_policy_that_cannot_judge_is_an_error_of_one_line(tmp_path: Path, text, found):
+    path = tmp_path / "promotion.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=found) as error:
+        load_gates("refresh", path)
+    assert "\n" not in str(error.value) and str(path) in str(error.value)
