@@ -78,7 +78,12 @@ def expected_calibration_error(labels: Array, probabilities: Array, bins: int = 
 def calibration_slope(labels: Array, probabilities: Array) -> float:
     """Slope of a logistic regression of the label on the predicted logit: 1 is calibrated, below 1 overconfident."""
     p = np.clip(np.asarray(probabilities, dtype=np.float64), _EPSILON, 1 - _EPSILON)
-    inputs = np.stack([np.ones(len(p)), np.log(p) - np.log1p(-p)], axis=1)  # (n, 2)
+    return logistic_fit(np.log(p) - np.log1p(-p), labels)[1]
+
+
+def logistic_fit(logits: Array, labels: Array) -> tuple[float, float]:
+    """(intercept, slope) of a logistic regression of labels in 0..1 on one logit, by Newton steps."""
+    inputs = np.stack([np.ones(len(logits)), np.asarray(logits, dtype=np.float64)], axis=1)  # (n, 2)
     beta = np.array([0.0, 1.0])
     for _ in range(25):
         fitted = 1 / (1 + np.exp(-inputs @ beta))
@@ -87,7 +92,7 @@ def calibration_slope(labels: Array, probabilities: Array) -> float:
         beta = beta + np.clip(step, -2, 2)
         if np.abs(step).max() < 1e-9:
             break
-    return float(beta[1])
+    return float(beta[0]), float(beta[1])
 
 
 def user_bootstrap_difference(

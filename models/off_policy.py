@@ -14,8 +14,9 @@ from models.policy_gradient import prefix_weights
 from models.records import LoggedSlates, PolicyValue
 from models.slates import conditional_log_probs
 
-__all__ = ["difference", "prefix_weights", "propensity_audit", "reward_interaction_ips", "value"]
+__all__ = ["difference", "prefix_weights", "propensity_audit", "recomputed_propensities", "reference_weights", "reward_interaction_ips", "value"]
 
+REFERENCE = 0.9  # the audit's reference policy: the behavior logits times this
 _CELLS_AT_ONCE = 4_000_000  # resamples times users held at a time
 
 
@@ -53,6 +54,16 @@ def difference(
     return _summary(slates, target_logits, per_slate, confidence, seed, resamples)
 
 
+def recomputed_propensities(slates: LoggedSlates) -> Tensor:
+    """(S, K) float64: what each propensity must be by the kept draw."""
+    return conditional_log_probs(slates.behavior_logits.double(), slates.action).exp()
+
+
+def reference_weights(slates: LoggedSlates) -> Tensor:
+    """(S, K) prefix weights of the audit's reference policy over the logged propensities; their mean is 1 at each position."""
+    return _target_weights(slates, slates.behavior_logits * REFERENCE)
+
+
 def propensity_audit(slates: LoggedSlates) -> tuple[float, float, float]:
     """(largest error of a logged propensity, mean importance weight, its standard error).
 
@@ -62,9 +73,8 @@ def propensity_audit(slates: LoggedSlates) -> tuple[float, float, float]:
     what was drawn from. Weighing the recomputed behavior policy itself would give 1 by construction.
     """
     slates.check_propensities()
-    recomputed = conditional_log_probs(slates.behavior_logits.double(), slates.action).exp()
-    errors = (recomputed - slates.propensity).abs()[slates.shown]
-    weights = _last_shown_weights(slates, slates.behavior_logits * 0.9).double()
+    errors = (recomputed_propensities(slates) - slates.propensity).abs()[slates.shown]
+    weights = _last_shown_weights(slates, slates.behavior_logits * REFERENCE).double()
     if errors.numel() == 0:
         return 0.0, math.nan, math.inf
     error_of_mean = weights.std().item() / math.sqrt(len(weights)) if len(weights) > 1 else math.inf

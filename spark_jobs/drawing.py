@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from models.artifacts import load_policy, load_ranker
 from models.hashing import gumbel, id_hash
 from models.policy import Policy
-from models.ranker import Ranker, expected_reward
+from models.ranker import Ranker, expected_reward, reward_log_odds
 from models.records import ItemState, UserState
 from models.retrieval import select_candidates
 from models.slates import bound_logits, draw
@@ -40,6 +40,11 @@ class Release:
     ranker: Ranker
     policy: Policy
     task_rewards: tuple[float, ...]
+
+    @property
+    def best_reward(self) -> float:
+        """What an impression pays when every rewarded reaction is certain."""
+        return sum(max(reward, 0.0) for reward in self.task_rewards)
 
 
 @dataclass(frozen=True)
@@ -68,7 +73,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Draw:
-    """A draw: policy logits (U, C), chosen indexes (U, K), their propensities given the items above, utilities (U, K)."""
+    """A draw: policy logits (U, C), chosen indexes (U, K), their propensities given the items above, utilities (U, K) in log-odds."""
 
     logits: torch.Tensor
     action: torch.Tensor
@@ -117,7 +122,8 @@ def describe(
     rate = counters[..., names.index("reward_rate_168h")]
     profile = text_profiles(state, catalogue)
     similarity = torch.einsum("ud,ucd->uc", profile, catalogue.table.vectors[rows])
-    columns = [expected_reward(logits, release.task_rewards), logits[..., 0], *logs, rate, torch.log1p(items.age_h[rows])]
+    utility = reward_log_odds(expected_reward(logits, release.task_rewards), release.best_reward)
+    columns = [utility, logits[..., 0], *logs, rate, torch.log1p(items.age_h[rows])]
     features = torch.stack([*columns, cross[..., 0], similarity], dim=-1)  # (U, C, P)
     return Candidates(rows, mask, features, user_vectors(release, state, profile))
 

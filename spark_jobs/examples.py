@@ -101,23 +101,39 @@ def _largest(label: Column, later: Column) -> Column:
 
 
 def first_load_examples(ratings: DataFrame, items: DataFrame, tasks: Sequence[str], seed: int) -> DataFrame:
-    """Positives of a log without impressions, each with sampled items that the user never met; features use event time.
+    """Positives of a log without impressions, its low ratings, and for each positive items that the user never met.
 
-    ``ratings``: labelled reactions (label 1 = positive). The sampled items are a hash of (event, draw): a rerun draws the same.
+    Features use event time. ``ratings``: labelled reactions (label 1 = positive). Sampled items come by turns from the catalogue
+    and from what was rated (so by popularity: against uniform ones alone, popularity would be all that is learned); each is a
+    hash of (event, draw): a rerun draws the same.
     """
-    positives = ratings.where("label >= 1").select("event_id", "user_id", "item_id", "ts", "hour")
-    catalogue = items.select("item_id").withColumn("row", F.row_number().over(Window.orderBy("item_id")) - 1)
-    count = catalogue.count()
-    draws = positives.withColumn("draw", F.explode(F.sequence(F.lit(1), F.lit(2 * NEGATIVES_PER_POSITIVE))))
-    draws = draws.withColumn("row", F.pmod(F.xxhash64("event_id", "draw", F.lit(seed)), F.lit(count)).cast("int"))
-    met = ratings.select("user_id", "item_id").distinct()
-    sampled = draws.drop("item_id").join(F.broadcast(catalogue), on="row").join(met, on=["user_id", "item_id"], how="left_anti")
+    events = ratings.select("event_id", "user_id", "item_id", "ts", "hour", "label")
+    positives, low = (events.where(condition).drop("label") for condition in ("label >= 1", "label < 1"))
+    negatives = _never_met(positives, _numbered(items, "item_id"), _numbered(ratings, "event_id"), seed)
+    negatives = negatives.join(ratings.select("user_id", "item_id").distinct(), on=["user_id", "item_id"], how="left_anti")
     rank = F.row_number().over(Window.partitionBy("event_id").orderBy("draw"))
-    sampled = sampled.withColumn("rank", rank).where(F.col("rank") <= NEGATIVES_PER_POSITIVE)
-    negatives = sampled.withColumn("example_id", F.substring(F.sha2(F.concat_ws("|", "event_id", "draw"), 256), 1, 32))
-    return _sampled_rows(positives.withColumn("example_id", F.col("event_id")), tasks, 1.0, None).unionByName(
-        _sampled_rows(negatives, tasks, 0.0, "sampled")
-    )
+    negatives = negatives.withColumn("rank", rank).where(F.col("rank") <= NEGATIVES_PER_POSITIVE)
+    negatives = negatives.withColumn("example_id", F.substring(F.sha2(F.concat_ws("|", "event_id", "draw"), 256), 1, 32))
+    named = [frame.withColumn("example_id", F.col("event_id")) for frame in (positives, low)]
+    rows = _sampled_rows(named[0], tasks, 1.0, None).unionByName(_sampled_rows(named[1], tasks, 0.0, "rated_low"))
+    return rows.unionByName(_sampled_rows(negatives, tasks, 0.0, "sampled"))
+
+
+def _numbered(frame: DataFrame, order: str) -> DataFrame:
+    """item_id of each row with its number from 0."""
+    return frame.select("item_id", (F.row_number().over(Window.orderBy(order)) - 1).alias("row"))
+
+
+def _never_met(positives: DataFrame, catalogue: DataFrame, rated: DataFrame, seed: int) -> DataFrame:
+    """Twice as many draws a positive as are wanted: odd ones from the catalogue, even ones from what was rated."""
+    pools = [(catalogue, 1, catalogue.count()), (rated, 0, rated.count())]
+    drawn = []
+    for pool, parity, count in pools:
+        numbers = F.array(*[F.lit(n) for n in range(1, 2 * NEGATIVES_PER_POSITIVE + 1) if n % 2 == parity])
+        draws = positives.drop("item_id").withColumn("draw", F.explode(numbers))
+        draws = draws.withColumn("row", F.pmod(F.xxhash64("event_id", "draw", F.lit(seed)), F.lit(count)).cast("int"))
+        drawn.append(draws.join(F.broadcast(pool), on="row", how="inner").drop("row"))
+    return drawn[0].unionByName(drawn[1]).dropDuplicates(["event_id", "item_id"])
 
 
 def _sampled_rows(frame: DataFrame, tasks: Sequence[str], label: float, source: str | None) -> DataFrame:

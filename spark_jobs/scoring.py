@@ -1,7 +1,7 @@
 """Scoring on executors: users in, slate decisions out; then the slates and the scored rows that readers see."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -100,6 +100,7 @@ def draw_batch(users: pa.RecordBatch, spec: ScoringSpec) -> pa.RecordBatch:
     known = has_history(state).tolist()
     source = [_source(user, has) for user, has in zip(user_ids, known, strict=True)]
     nearest = most_similar_seen(state, catalogue, chosen)
+    drawn = replace(drawn, utility=release.best_reward * drawn.utility.sigmoid())
     values = _columns(user_ids, candidates.rows, candidates.mask, drawn, chosen, nearest, catalogue, spec)
     values |= {"source": pa.array(source), "user_vector": pa.array(list(candidates.user_vectors.numpy()), pa.list_(pa.float32()))}
     width = candidates.features.shape[2]

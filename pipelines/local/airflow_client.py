@@ -86,7 +86,7 @@ class AirflowAccess:
     def _token(self) -> str:
         answer = requests.post(f"{self.url}/auth/token", json={"username": self.user, "password": self.password}, timeout=TIMEOUT_S)
         if not answer.ok:
-            raise UserError(f"Airflow at {self.url} refused the log-in of {self.user} ({answer.status_code}); run `recloop down`, then `up`")
+            raise UserError(f"Airflow at {self.url} refused the log-in of {self.user} ({answer.status_code}); run `recloop down` and `up`")
         return str(answer.json()["access_token"])
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

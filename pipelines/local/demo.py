@@ -14,11 +14,13 @@ from pipelines.local.logged_hours import LOGGED_HOURS, bootstrap, play_logged_ho
 from pipelines.local.stages import Stages
 from pipelines.settings import Settings, load_settings
 
+SOFT_CHECKS = ("jars", "versions")
+
 
 def run_demo(settings: Settings, console: Console, hours: int = 6, logged: int = LOGGED_HOURS) -> None:
     """Data, services, first release, logged hours, live hours through Airflow, summary; services stay up."""
     stages = Stages(console)
-    check_machine(settings)
+    check_machine(settings, stages)
     settings = prepare_data(settings, stages)
     start_engines(settings, stages)
     if bootstrap(settings, stages):
@@ -28,21 +30,24 @@ def run_demo(settings: Settings, console: Console, hours: int = 6, logged: int =
     stages.note(f"the whole demo took {stages.seconds / 60:.1f} minutes")
 
 
-def check_machine(settings: Settings) -> None:
-    """Raises UserError with what is missing and its remedy."""
+def check_machine(settings: Settings, stages: Stages) -> None:
+    """Raises UserError with what is missing and its remedy; what the demo mends itself or can do without is only noted."""
     from pipelines.local.doctor import checks
 
-    missing = [f"{check.name}: {check.found}; {check.remedy}" for check in checks(settings) if not check.ok]
-    if missing:
+    failed = [check for check in checks(settings) if not check.ok]
+    if missing := [f"{check.name}: {check.found}; {check.remedy}" for check in failed if check.name not in SOFT_CHECKS]:
         raise UserError(" | ".join(missing))
+    for check in failed:
+        stages.note(f"{check.name}: {check.found}; {check.remedy}")
 
 
 def prepare_data(settings: Settings, stages: Stages) -> Settings:
-    """MovieLens, or where only its download fails a made-up catalogue; the settings of the root as it is then."""
-    from pipelines.local.demo_data import write_demo_data
+    """What the root holds, else MovieLens, else (where only its download fails) a made-up catalogue; answers the new settings."""
+    from pipelines.local.demo_data import held_demo_data, write_demo_data
 
     with stages.stage("demo data") as stage:
-        written = write_demo_data(settings, "movielens")
+        held = held_demo_data(settings)
+        written = held or write_demo_data(settings, "movielens")
         note = f" ({written.note})" if written.note else ""
         stage.ends_with(f"{written.source}{note}: {written.users:,} users, {written.items:,} items, {written.ratings:,} ratings")
     return load_settings(settings.home)

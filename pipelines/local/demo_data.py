@@ -51,8 +51,8 @@ def write_demo_data(
     """
     if settings.domain != "video":
         raise UserError(f"demo data is of domain video, found domain {settings.domain!r}; use another RECLOOP_HOME for the demo")
-    if (settings.truth / MARKER).exists():
-        return _already_there(settings, kind, speed)
+    if found := held_demo_data(settings):
+        return _already_there(found, settings, kind, speed)
     catalogue, note = _catalogue(settings, kind, wheel)
     start_hour = settings.lake.start_hour or hour_of(wall_clock() - timedelta(days=DAYS_BACK))
     world = fit_world(catalogue, settings.seed, start_hour, speed)
@@ -117,8 +117,13 @@ def history_records(catalogue: Catalogue, world: World) -> list[Record]:
     ]
 
 
-def _already_there(settings: Settings, kind: CatalogueKind, speed: Speed) -> DemoDataReport:
-    found = DemoDataReport(**json.loads((settings.truth / MARKER).read_text()))
+def held_demo_data(settings: Settings) -> DemoDataReport | None:
+    """What was reported when the root got its demo data; None where it has none."""
+    path = settings.truth / MARKER
+    return DemoDataReport(**json.loads(path.read_text())) if path.exists() else None
+
+
+def _already_there(found: DemoDataReport, settings: Settings, kind: CatalogueKind, speed: Speed) -> DemoDataReport:
     asked = (kind, settings.seed, speed, settings.lake.start_hour or found.start_hour)
     if asked != (found.kind, found.seed, found.speed, found.start_hour):
         raise UserError(

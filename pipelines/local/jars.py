@@ -67,3 +67,15 @@ def spark_home() -> Path:
 def _artifact(path: Path) -> str:
     """File name without its version: ``delta-storage`` of ``delta-storage-4.4.0.jar``."""
     return path.stem.rpartition("-")[0] or path.stem
+
+
+def main() -> None:
+    """What the set-up calls: fetches the jars, or ends with one line."""
+    try:
+        print(f"{len(jars())} jars in {jars_folder()}")
+    except UserError as error:
+        sys.exit(f"setup: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,10 +101,9 @@ def _stat(pid: int) -> list[str] | None:
 
 def _signal_and_wait(processes: set[Process], sign: signal.Signals, patience_s: float) -> set[Process]:
     for process in filter(is_alive, processes):
-        try:
+        with suppress(ProcessLookupError):
             os.kill(process.pid, sign)
-        except ProcessLookupError:
-            continue
+            os.kill(process.pid, signal.SIGCONT)  # a paused process would take no notice of a TERM
     deadline = time.monotonic() + patience_s
     left = processes
     while (left := set(filter(is_alive, left))) and time.monotonic() < deadline:

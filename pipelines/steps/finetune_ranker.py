@@ -18,6 +18,7 @@ from pipelines.steps.step import Attempt, Outcome, attempt, settled, writer_lock
 if TYPE_CHECKING:
     from models.ranker import Ranker
     from pipelines.steps.example_batches import ExampleReader
+    from pipelines.steps.ranker_judging import Judged
     from pipelines.steps.ranker_learning import Learned
 
 
@@ -33,9 +34,9 @@ def run(settings: Settings, hour: str) -> Outcome:
 
 def _learn(current: Attempt) -> Outcome:
     from pipelines.steps.policy_judging import read_log
-    from pipelines.steps.ranker_judging import gate_figures, gate_metrics, prequential
+    from pipelines.steps.ranker_judging import gate_metrics, judge, prequential
     from pipelines.steps.ranker_learning import base_state, learn
-    from pipelines.steps.reach import within_reach
+    from pipelines.steps.reach import served
     from spark_jobs.embeddings import load_encoder
 
     settings, hour = current.settings, current.hours[-1]
@@ -49,13 +50,14 @@ def _learn(current: Attempt) -> Outcome:
     if learned is None:
         return current.record("unchanged", "no examples in these hours: the ranker stays as it is")
     with current.stage("reach"):
-        reached = within_reach(settings, read_log(current, reader.catalogue), learned.state.served(), champion)
+        reached = served(settings, read_log(current, reader.catalogue), learned, reader.catalogue.table, champion)
     with current.stage("judge"):
-        figures = gate_metrics(gate_figures(reader, hour, reached.ranker, champion), "ranker")
+        judged = judge(reader, hour, reached.ranker, champion)
     record += [Metric("update_share", "ranker", reached.share), Metric("update_kl", "ranker", reached.kl)]
-    write_metrics(settings, hour, [*record, *figures])
+    figures = [*record, *gate_metrics(judged.figures, "ranker")]
+    write_metrics(settings, hour, figures)
     with current.stage("register"):
-        version = _register(current, learned, reached.ranker, [*record, *figures])
+        version = _register(current, learned, reached.ranker, judged, figures)
     detail = (
         f"ranker {version} learned {learned.fresh} new and {learned.replayed} replayed rows of {len(current.hours)} hours, "
         f"{reached.share:.0%} of the update served"
@@ -72,16 +74,16 @@ def _reader(current: Attempt, encoder_version: str) -> "ExampleReader":
     return ExampleReader(current.settings, version, hour_catalogue(current, encoder_version), counter_names(tasks), tasks)
 
 
-def _register(current: Attempt, learned: "Learned", served: "Ranker", figures: Sequence[Metric]) -> str:
+def _register(current: Attempt, learned: "Learned", ranker: "Ranker", judged: "Judged", figures: Sequence[Metric]) -> str:
     """Saves the candidate, then registers it: one version an hour, whatever was killed before."""
     from models.artifacts import save_ranker
-    from pipelines.registry.figures import training_figure
+    from pipelines.registry.figures import calibration_figure, training_figure
     from pipelines.registry.runs import tracked_run
     from pipelines.registry.versions import register, set_alias
 
     settings, hour, steps = current.settings, current.hours[-1], learned.steps
     folder = candidate_folder(settings, hour)
-    save_ranker(served, folder / RANKER)
+    save_ranker(ranker, folder / RANKER)
     learned.state.save(folder / STATE)
     with tracked_run(settings, STEP, hour, {"hours": f"{current.hours[0]}..{hour}"}) as tracked:
         tracked.params(settings.ranker.model_dump() | {"fresh_rows": learned.fresh, "replayed_rows": learned.replayed})
@@ -89,6 +91,8 @@ def _register(current: Attempt, learned: "Learned", served: "Ranker", figures: S
         tracked.metrics({f"{metric.name}.{metric.subject}": metric.value for metric in figures})
         tracked.metrics({"loss": sum(step["loss"] for step in steps) / len(steps)})
         tracked.figure("training", training_figure([step["loss"] for step in steps], [step["gradient_norm"] for step in steps]))
+        if judged.probabilities:
+            tracked.figure("calibration", calibration_figure(judged.labels, judged.probabilities))
         version = register(settings, tracked, "ranker", folder / RANKER, hour)
     note_version(settings, hour, "ranker", version)
     set_alias(settings, "ranker", "candidate", version)

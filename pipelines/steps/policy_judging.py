@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from models.hashing import id_hash, uniform
 from models.off_policy import propensity_audit
 from models.policy import Policy
+from models.records import LoggedSlates
 from pipelines.hours import hour_range, shift
 from pipelines.lake import ledger
 from pipelines.lake.metrics import Metric
@@ -59,6 +60,11 @@ class SlateLog:
         recent = self._hours() >= shift(self.hour, -self.settings.gates.window_h)
         return self.reader(self._sample(self._by_policy() & self._gate() & recent))
 
+    def audited(self) -> LoggedSlates | None:
+        """Every slate of which at least the first position was shown, as drawn."""
+        reader = self.reader(self.slates.shown[:, 0])
+        return reader.as_drawn() if reader else None
+
     def _by_policy(self) -> NDArray[np.bool_]:
         return np.asarray(pc.equal(self.slates.decisions["source"], "policy")) & self.slates.shown[:, 0]
 
@@ -91,14 +97,13 @@ def read_log(current: Attempt, catalogue: Catalogue) -> SlateLog | None:
 
 def audit(log: SlateLog) -> list[Metric]:
     """The propensity audit of all slates that were first shown lately: recomputed against logged, and the mean weight of 1."""
-    reader = log.reader(log.slates.shown[:, 0])
-    if reader is None:
+    slates = log.audited()
+    if slates is None:
         return []
-    error, mean, se = propensity_audit(reader.as_drawn())
-    count = len(reader.shown)
+    error, mean, se = propensity_audit(slates)
     return [
-        Metric("propensity_max_error", "log", error, n=count),
-        Metric("propensity_mean_weight", "log", mean, mean - AUDIT_SE * se, mean + AUDIT_SE * se, count),
+        Metric("propensity_max_error", "log", error, n=len(slates)),
+        Metric("propensity_mean_weight", "log", mean, mean - AUDIT_SE * se, mean + AUDIT_SE * se, len(slates)),
     ]
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.clock import check_hour, now
 from pipelines.hours import shift
@@ -24,6 +25,9 @@ from pipelines.steps.candidates import POLICY, POLICY_STEP, RANKER, candidate_fo
 from pipelines.steps.embed_items import encoder_spec
 from pipelines.steps.step import Attempt, Outcome, attempt, check_follows, settled, writer_lock
 
+if TYPE_CHECKING:
+    from pipelines.registry.runs import Run
+
 STEP = "promote_models"
 STAGES = {"promote": PRODUCTION, "reject": REJECTED, "abstain": ABSTAINED}
 BOTH, RANKER_ONLY = "both", "ranker only"
@@ -38,21 +42,26 @@ def run(settings: Settings, hour: str) -> Outcome:
 
 def _promote(current: Attempt) -> Outcome:
     settings, hour = current.settings, current.hours[-1]
+    from pipelines.registry.runs import tracked_run
+
     check_follows(current, POLICY_STEP)
     if ledger.last_done(settings, POLICY_STEP, hour) is None:
         return current.record("unchanged", "the hour left no candidate: production stays as it is")
-    row = decision_for(settings, hour)
-    if row is None:
-        with current.stage("decide"):
-            row = _decided(current)
-    with current.stage("publish"):
-        _publish(settings, row)
+    with tracked_run(settings, STEP, hour) as tracked:
+        row = decision_for(settings, hour)
+        if row is None:
+            with current.stage("decide"):
+                row = _decided(current, tracked)
+        with current.stage("publish"):
+            _publish(settings, row, tracked)
     prune_candidates(settings, hour)
     return current.record("done", f"{row.release_id} {row.stage}: {'; '.join(row.reasons)}", release_id=row.release_id)
 
 
-def _decided(current: Attempt) -> ReleaseRow:
+def _decided(current: Attempt, tracked: "Run") -> ReleaseRow:
     """Judges, copies the artifacts to the release's folder, then moves the row: scoring never sees half a release."""
+    from pipelines.registry.versions import register
+
     settings, hour = current.settings, current.hours[-1]
     champion = production_before(settings, hour)
     versions = noted_versions(settings, hour)
@@ -60,7 +69,7 @@ def _decided(current: Attempt) -> ReleaseRow:
     if champion is not None:
         versions = dict(champion.versions) | versions
         versions["policy"] = versions["policy"] if with_policy else champion.versions["policy"]
-    versions["encoder"] = _encoder_version(current)
+    versions["encoder"] = register(settings, tracked, "encoder", Path(encoder_spec(settings).path), hour)
     row = ReleaseRow(
         release_id=next_release_id(settings), hour=hour, versions=versions, kind="refresh" if champion else "bootstrap",
         stage=STAGES[decision.verdict], decided_by=STEP, since=shift(hour, 1) if champion else hour, decided_at=now(settings, hour),
@@ -86,20 +95,10 @@ def _judged(settings: Settings, hour: str, champion: ReleaseRow | None) -> tuple
 
 def _measured(figures: list[Metric], subject: str) -> dict[str, Measured]:
     return {
-        metric.name.removeprefix("gate_"): Measured(metric.value, metric.low or 0.0, metric.high or 0.0, metric.n or 0)
+        metric.name.removeprefix("gate_"): Measured(metric.value, metric.low, metric.high, metric.n)
         for metric in figures
-        if metric.subject in ("ranker", subject)
+        if metric.subject in ("ranker", subject) and metric.low is not None and metric.high is not None and metric.n is not None
     }
-
-
-def _encoder_version(current: Attempt) -> str:
-    """The encoder's registered version, made at its first use."""
-    from pipelines.registry.runs import tracked_run
-    from pipelines.registry.versions import register
-
-    settings, hour = current.settings, current.hours[-1]
-    with tracked_run(settings, STEP, hour) as tracked:
-        return register(settings, tracked, "encoder", Path(encoder_spec(settings).path), hour)
 
 
 def _copy_artifacts(settings: Settings, row: ReleaseRow, champion: ReleaseRow | None, with_policy: bool) -> None:
@@ -119,12 +118,17 @@ def _copy_artifacts(settings: Settings, row: ReleaseRow, champion: ReleaseRow | 
     scratch.rename(target)
 
 
-def _publish(settings: Settings, row: ReleaseRow) -> None:
-    """Tells the registry: aliases of a production release, and on each version what was decided and why."""
+def _publish(settings: Settings, row: ReleaseRow, tracked: "Run") -> None:
+    """Tells the registry: the gates as a figure, aliases of a production release, and on each version what was decided and why."""
+    from pipelines.registry.figures import gates_figure
     from pipelines.registry.versions import set_aliases, tag_version
 
+    reasons = "; ".join(row.reasons)
+    tracked.params({"release_id": row.release_id, "compared_with": row.compared_with, **row.versions})
+    tracked.tag("decision", row.stage)
+    tracked.text("reasons.txt", reasons + "\n")
+    tracked.figure("gates", gates_figure(row.gates, load_gates("refresh")))
     if row.stage == PRODUCTION:
         set_aliases(settings, row.versions, "production")
     for kind in (RANKER, POLICY):
-        reasons = "; ".join(row.reasons)
         tag_version(settings, kind, row.versions[kind], {"decision": row.stage, "release_id": row.release_id, "reasons": reasons})

@@ -1,6 +1,7 @@
 """Rankers on rows that they have not learned from: the test-then-train record and the figures that the gates ask for."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from pipelines.settings import Settings
 from pipelines.steps.candidates import RANKER
 from pipelines.steps.example_batches import ExampleReader, Rows
 
-PRODUCTION_ARM, FROZEN_ARM, LINEAGE_ARM = "production", "frozen", "lineage"
+CANDIDATE_ARM, PRODUCTION_ARM, FROZEN_ARM, LINEAGE_ARM = "candidate", "production", "frozen", "lineage"
 _ROWS_AT_ONCE = 4096
 
 
@@ -41,7 +42,16 @@ def prequential(reader: ExampleReader, hour: str, champion: ReleaseRow, lineage:
     return prequential_record(_labels(rows), found, user_codes(rows.user_ids), versions)
 
 
-def gate_figures(reader: ExampleReader, hour: str, candidate: Ranker, champion: ReleaseRow | None) -> dict[str, Measured]:
+@dataclass(frozen=True)
+class Judged:
+    """Gate figures, and what they rest on: labels and each ranker's probabilities (n,) on the gate fold."""
+
+    figures: dict[str, Measured]
+    labels: NDArray[np.float64]
+    probabilities: dict[str, NDArray[np.float64]]
+
+
+def judge(reader: ExampleReader, hour: str, candidate: Ranker, champion: ReleaseRow | None) -> Judged:
     """Candidate against production on gate-fold rows of the last ``gates.window_h`` hours; only ``finite`` before the first release."""
     settings = reader.settings
     finite = float(all(bool(torch.isfinite(weight).all()) for weight in candidate.state_dict().values()))
@@ -49,9 +59,12 @@ def gate_figures(reader: ExampleReader, hour: str, candidate: Ranker, champion: 
     hours = judged_hours(settings, hour)
     rows = reader.gate(hours) if champion is not None and hours else None
     if champion is None or rows is None or not 0 < _labels(rows).sum() < len(rows.user_ids):
-        return measured
-    new, old = (probabilities(ranker, rows, reader) for ranker in (candidate, release_ranker(settings, champion)))
-    return measured | ranker_figures(_labels(rows), new, old, user_codes(rows.user_ids), rows.hours == hour)
+        return Judged(measured, np.zeros(0), {})
+    named = {CANDIDATE_ARM: candidate, PRODUCTION_ARM: release_ranker(settings, champion)}
+    found = {arm: probabilities(ranker, rows, reader) for arm, ranker in named.items()}
+    users, newest = user_codes(rows.user_ids), rows.hours == hour
+    measured |= ranker_figures(_labels(rows), found[CANDIDATE_ARM], found[PRODUCTION_ARM], users, newest)
+    return Judged(measured, _labels(rows), found)
 
 
 def judged_hours(settings: Settings, hour: str) -> Sequence[str]:

@@ -25,6 +25,7 @@ class Learned:
     steps: Sequence[dict[str, float]]
     fresh: int
     replayed: int
+    newest: RankerBatch  # what the last hour brought: the served ranker is calibrated on it
 
 
 def finetune_settings(settings: Settings, bootstrap: bool) -> FinetuneSettings:
@@ -59,7 +60,7 @@ def learn(reader: ExampleReader, hours: Sequence[str], base: TrainState | None, 
         batch = joined([fresh, replay])
         state = finetune(state, batch, reader.catalogue.table, learning, lambda _, found: steps.append(found))
         fresh_rows, replayed = fresh_rows + len(fresh), replayed + len(batch) - len(fresh)
-    return Learned(state, steps, fresh_rows, replayed) if state is not None and fresh_rows else None
+    return Learned(state, steps, fresh_rows, replayed, batch) if state is not None and fresh_rows else None
 
 
 def _first_state(reader: ExampleReader, fresh: RankerBatch, learning: FinetuneSettings, encoder_version: str) -> TrainState:

@@ -7,13 +7,15 @@ import torch
 
 from models.policy_gradient import slate_kl
 from models.ranker import Ranker
+from models.records import ItemTable
 from pipelines.registry.releases import ReleaseRow, release_folder
 from pipelines.settings import Settings
 from pipelines.steps.logged_slates import SlateReader
 from pipelines.steps.policy_judging import SlateLog
+from pipelines.steps.ranker_learning import Learned
 from spark_jobs.drawing import Release, load_release
 
-BISECTIONS, SLATES = 6, 1024
+BISECTIONS, SLATES = 7, 1024
 
 
 @dataclass(frozen=True)
@@ -25,22 +27,23 @@ class Reached:
     kl: float
 
 
-def within_reach(settings: Settings, log: SlateLog | None, learned: Ranker, champion: ReleaseRow | None) -> Reached:
-    """The learned ranker, or as much of the way to it as keeps KL(logged || composed) within ``policy.reach`` nats a slate.
+def served(settings: Settings, log: SlateLog | None, learned: Learned, items: ItemTable, champion: ReleaseRow | None) -> Reached:
+    """The learned ranker, calibrated, or as much of the way to it as keeps KL(logged || composed) within ``policy.reach``.
 
     Composed is with production's policy. Both rankers grew from one bootstrap: between their weights lies no worse one.
     """
     reader = log.learning(SLATES) if log else None
     if reader is None or champion is None:
-        return Reached(learned, 1.0, 0.0)
+        return Reached(learned.state.served(), 1.0, 0.0)
     rewards = tuple(term.weight for term in settings.reward.terms)
     production = load_release(release_folder(settings, champion.release_id), champion.release_id, rewards)
-    at_end, limit = _reached(reader, learned, production, 1.0), settings.policy.reach
-    if at_end.kl <= limit:
-        return at_end
-    best, low, high = _reached(reader, learned, production, 0.0), 0.0, 1.0
+    way = _Way(reader, learned, items, production)
+    best, limit = way.at(1.0), settings.policy.reach
+    if best.kl <= limit:
+        return best
+    best, low, high = way.at(0.0), 0.0, 1.0
     for _ in range(BISECTIONS):
-        middle = _reached(reader, learned, production, (low + high) / 2)
+        middle = way.at((low + high) / 2)
         if middle.kl <= limit:
             best, low = middle, middle.share
         else:
@@ -48,11 +51,22 @@ def within_reach(settings: Settings, log: SlateLog | None, learned: Ranker, cham
     return best
 
 
-@torch.no_grad()
-def _reached(reader: SlateReader, learned: Ranker, champion: Release, share: float) -> Reached:
-    ranker = copy.deepcopy(champion.ranker)
-    for weight, other in zip(ranker.parameters(), learned.parameters(), strict=True):
-        weight.lerp_(other, share)
-    composed = reader.composed(Release("candidate", ranker.eval(), champion.policy, champion.task_rewards))
-    kl = slate_kl(reader.behavior_logits, composed.logits, composed.slates.action, composed.slates.shown)
-    return Reached(ranker, share, kl.mean().item())
+@dataclass(frozen=True)
+class _Way:
+    """The straight line from production's ranker to the learned one."""
+
+    reader: SlateReader
+    learned: Learned
+    items: ItemTable
+    production: Release
+
+    @torch.no_grad()
+    def at(self, share: float) -> Reached:
+        """The calibrated ranker at this share of the way, and its distance from what was logged."""
+        ranker, end = copy.deepcopy(self.production.ranker), self.learned.state.served()
+        for weight, other in zip(ranker.parameters(), end.parameters(), strict=True):
+            weight.lerp_(other, share)
+        ranker.eval().fit_calibration(self.learned.newest, self.items)
+        composed = self.reader.composed(Release("candidate", ranker, self.production.policy, self.production.task_rewards))
+        kl = slate_kl(self.reader.behavior_logits, composed.logits, composed.slates.action, composed.slates.shown)
+        return Reached(ranker, share, kl.mean().item())

@@ -12,8 +12,10 @@ from pipelines.steps.catalogue import hour_catalogue
 from pipelines.steps.step import Attempt, Outcome, attempt, check_follows, settled, writer_lock
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from models.policy import Policy, RefreshReport
-    from pipelines.steps.policy_learning import Lineage
+    from models.records import LoggedSlates
 
 
 def run(settings: Settings, hour: str) -> Outcome:
@@ -43,14 +45,25 @@ def _refresh(current: Attempt) -> Outcome:
         figures = policy_judging.gate_figures(log, lineage, policy) if log and holds else []
     write_metrics(settings, hour, [*audit, *figures])
     with current.stage("register"):
-        version = _register(current, policy, report, [*audit, *figures])
+        version = _register(current, policy, report, [*audit, *figures], log.audited() if log else None)
     audited = "" if holds else "; the propensity audit failed: this hour's policy figures are invalid"
     mismatched = log.mismatched if log else 0
     detail = f"policy {version} learned from {learned} slates, {mismatched} positions were not as drawn{audited}"
     return current.record("done", detail, rows_in=learned)
 
 
-def _register(current: Attempt, policy: "Policy", report: "RefreshReport", figures: list[Metric]) -> str:
+def _audit_figure(slates: "LoggedSlates") -> "Figure":
+    from models.off_policy import recomputed_propensities, reference_weights
+    from pipelines.registry.figures import propensity_figure
+
+    position = slates.shown.nonzero()[:, 1]
+    parts = (slates.propensity, recomputed_propensities(slates), reference_weights(slates))
+    return propensity_figure(position.numpy(), *(part[slates.shown].double().numpy() for part in parts))
+
+
+def _register(
+    current: Attempt, policy: "Policy", report: "RefreshReport", figures: list[Metric], audited: "LoggedSlates | None"
+) -> str:
     from dataclasses import asdict
 
     from models.artifacts import save_policy
@@ -64,6 +77,8 @@ def _register(current: Attempt, policy: "Policy", report: "RefreshReport", figur
         tracked.params(settings.policy.model_dump())
         tracked.inputs(current.inputs)
         tracked.metrics(asdict(report) | {f"{metric.name}.{metric.subject}": metric.value for metric in figures})
+        if audited is not None:
+            tracked.figure("propensities", _audit_figure(audited))
         version = register(settings, tracked, "policy", folder, hour)
     note_version(settings, hour, "policy", version)
     set_alias(settings, "policy", "candidate", version)

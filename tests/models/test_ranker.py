@@ -3,8 +3,10 @@ import dataclasses
 import pytest
 import torch
 
-from models.ranker import RankerConfig, expected_reward
+from models.metrics import calibration_slope
+from models.ranker import Ranker, RankerConfig, expected_reward, reward_log_odds
 from models.records import UserState
+from models.training import FinetuneSettings, TrainState, finetune
 
 
 def at_position(batch, position):
@@ -134,3 +136,24 @@ def test_what_never_varied_at_the_bootstrap_does_not_move_the_scores_until_it_is
     settings = FinetuneSettings(lr=1e-2, batch_size=128)
     learned = finetune(TrainState.create(ranker, settings), world.batch, world.items, settings).ranker
     assert not torch.allclose(learned(silent, world.items), learned(world.batch, world.items))
+
+
+def test_calibration_mends_scale_and_level_of_each_task_and_keeps_the_order(make_ranker_world):
+    world = make_ranker_world(rows=3000)
+    ranker = world.ranker()
+    with torch.no_grad():
+        raw = ranker(world.batch, world.items)
+        chance = (0.4 * raw - 2.0).sigmoid()
+    labels = torch.bernoulli(chance, generator=torch.Generator().manual_seed(2))
+    batch = dataclasses.replace(world.batch, labels=labels)
+    ranker.fit_calibration(batch, world.items)
+    with torch.no_grad():
+        found = ranker(batch, world.items)
+    for task in range(2):
+        assert calibration_slope(labels[:, task].numpy(), found[:, task].sigmoid().numpy()) == pytest.approx(1.0, abs=1e-3)
+        assert found[:, task].sigmoid().mean() == pytest.approx(labels[:, task].mean().item(), abs=1e-3)
+        assert (found[raw[:, task].argsort(), task].diff() > -1e-5).all()
+
+
+def test_log_odds_of_a_reward_by_hand():
+    torch.testing.assert_close(reward_log_odds(torch.tensor([0.85, 1.275]), 1.7), torch.tensor([0.0, 1.0986123]), atol=1e-5, rtol=0)

@@ -1,0 +1,34 @@
+# make demo: set up and run the loop. make test: everything that CI runs. State lies in $RECLOOP_HOME, default .recloop/.
+BIN := .venv/bin
+
+.PHONY: setup demo up down test lint bench clean lock
+
+setup:
+	@sh pipelines/local/setup.sh
+
+demo: setup
+	@$(BIN)/recloop demo
+
+up: setup
+	@$(BIN)/recloop up
+
+down:
+	@if [ -x $(BIN)/recloop ]; then $(BIN)/recloop down; fi
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest
+
+bench: setup
+	@$(BIN)/python -m pytest benchmarks -q -s
+
+# Names what recloop made, and never the folder itself: RECLOOP_HOME may hold other things too.
+clean: down
+	@root="$${RECLOOP_HOME:-.recloop}"; for name in warehouse landing releases mlflow airflow run logs truth recloop.yaml; do \
+		rm -rf -- "$${root:?}/$$name"; done; rmdir -- "$$root" 2> /dev/null || true
+
+lock:
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --python-version 3.11 requirements.in -o requirements.lock
