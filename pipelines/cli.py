@@ -42,9 +42,12 @@ def _root(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also print what each step logs.")] = False,
 ) -> None:
     import logging
+    import warnings
 
     import structlog
 
+    if not verbose:
+        warnings.simplefilter("ignore")
     level = logging.INFO if verbose else logging.WARNING
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(level), logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     context.obj = home

@@ -48,7 +48,7 @@ def prepare_data(settings: Settings, stages: Stages) -> Settings:
     with stages.stage("demo data") as stage:
         held = held_demo_data(settings)
         written = held or write_demo_data(settings, "movielens")
-        note = f" ({written.note})" if written.note else ""
+        note = " (already there)" if held else f" ({written.note})" if written.note else ""
         stage.ends_with(f"{written.source}{note}: {written.users:,} users, {written.items:,} items, {written.ratings:,} ratings")
     return load_settings(settings.home)
 

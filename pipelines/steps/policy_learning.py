@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from models.artifacts import load_policy, load_ranker
+from models.artifacts import load_ranker
 from models.policy import Policy, PolicyConfig, RefreshReport, RefreshSettings, refresh_policy
 from models.ranker import Ranker
 from pipelines.registry.releases import production_before, release_folder
 from pipelines.settings import Settings
-from pipelines.steps.candidates import POLICY, RANKER, base_hour, candidate_folder
+from pipelines.steps.candidates import RANKER, candidate_folder
 from pipelines.steps.policy_judging import SlateLog
 from spark_jobs.drawing import CANDIDATE_FEATURES, USER_COUNTERS, USER_TEXT_WIDTH, Release, load_release
 
@@ -27,12 +27,12 @@ class Lineage:
 
 
 def lineage(settings: Settings, hour: str) -> Lineage:
-    """The ranker that this hour left, and the policy of the lineage's last candidate, else production's."""
+    """The ranker that this hour left, and production's policy, else the temperature rule."""
     rewards = tuple(term.weight for term in settings.reward.terms)
     row = production_before(settings, hour)
     champion = load_release(release_folder(settings, row.release_id), row.release_id, rewards) if row else None
     ranker = load_ranker(candidate_folder(settings, hour) / RANKER)
-    return Lineage(ranker, _start(settings, hour, champion), champion, rewards)
+    return Lineage(ranker, champion.policy if champion else _temperature_rule(settings), champion, rewards)
 
 
 def refreshed(log: SlateLog | None, own: Lineage) -> tuple[Policy, RefreshReport, int]:
@@ -49,13 +49,8 @@ def refreshed(log: SlateLog | None, own: Lineage) -> tuple[Policy, RefreshReport
     return policy, report, len(slates)
 
 
-def _start(settings: Settings, hour: str, champion: Release | None) -> Policy:
-    base = base_hour(settings, hour)
-    if base is not None and (candidate_folder(settings, base) / POLICY).exists():
-        return load_policy(candidate_folder(settings, base) / POLICY)
-    if champion is not None:
-        return champion.policy
+def _temperature_rule(settings: Settings) -> Policy:
+    """A policy that has learned nothing."""
     rule = settings.policy
     width = len(USER_COUNTERS) + USER_TEXT_WIDTH
     return Policy(PolicyConfig(width, len(CANDIDATE_FEATURES), temperature=rule.temperature, logit_range=rule.logit_range)).eval()
-

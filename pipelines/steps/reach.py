@@ -66,7 +66,7 @@ class _Way:
         ranker, end = copy.deepcopy(self.production.ranker), self.learned.state.served()
         for weight, other in zip(ranker.parameters(), end.parameters(), strict=True):
             weight.lerp_(other, share)
-        ranker.eval().fit_calibration(self.learned.newest, self.items)
+        ranker.eval().fit_calibration(self.learned.recent, self.items)
         composed = self.reader.composed(Release("candidate", ranker, self.production.policy, self.production.task_rewards))
         kl = slate_kl(self.reader.behavior_logits, composed.logits, composed.slates.action, composed.slates.shown)
         return Reached(ranker, share, kl.mean().item())
