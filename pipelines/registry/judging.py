@@ -12,14 +12,15 @@ from pipelines.lake.metrics import Metric
 from pipelines.registry.gates import Measured
 
 Floats = NDArray[np.floating[Any]]
+Codes = NDArray[np.int64]
 
 
-def ranker_figures(labels: Floats, new: Floats, old: Floats, user: NDArray[np.int64], this_hour: NDArray[np.bool_]) -> dict[str, Measured]:
+def ranker_figures(labels: Floats, new: Floats, old: Floats, user: Codes, this_hour: NDArray[np.bool_]) -> dict[str, Measured]:
     """Candidate against production by the first task: probabilities (n,) on gate-fold rows; ``this_hour`` marks the newest."""
     found = {"auc_per_user_difference": _difference(labels, new, old, user, "auc_per_user")}
     if this_hour.any():
-        rows = (part[this_hour] for part in (labels, new, old, user))
-        found["auc_per_user_difference_hour"] = _difference(*rows, "auc_per_user")
+        now = (labels[this_hour], new[this_hour], old[this_hour], user[this_hour])
+        found["auc_per_user_difference_hour"] = _difference(*now, "auc_per_user")
     entropy = _difference(labels, new, old, user, "normalized_entropy")
     base = metrics.normalized_entropy(labels, old)
     found["normalized_entropy_ratio"] = Measured(entropy.value / base, entropy.low / base, entropy.high / base, entropy.n)
@@ -28,7 +29,9 @@ def ranker_figures(labels: Floats, new: Floats, old: Floats, user: NDArray[np.in
     return found
 
 
-def prequential_record(labels: Floats, probabilities: Mapping[str, Floats], user: NDArray[np.int64], versions: Mapping[str, str]) -> list[Metric]:
+def prequential_record(
+    labels: Floats, probabilities: Mapping[str, Floats], user: Codes, versions: Mapping[str, str]
+) -> list[Metric]:
     """Each arm's figures on an hour that it had not seen, by the first task."""
     rows = []
     for arm, probability in probabilities.items():
@@ -48,11 +51,11 @@ def prequential_record(labels: Floats, probabilities: Mapping[str, Floats], user
     return rows
 
 
-def user_codes(user_ids: pa.Array) -> NDArray[np.int64]:
+def user_codes(user_ids: pa.Array) -> Codes:
     """(n,) a number for each user."""
     return np.asarray(user_ids.dictionary_encode().indices.to_numpy().astype(np.int64))
 
 
-def _difference(labels: Floats, new: Floats, old: Floats, user: NDArray[np.int64], metric: str) -> Measured:
+def _difference(labels: Floats, new: Floats, old: Floats, user: Codes, metric: str) -> Measured:
     mean, low, high = metrics.user_bootstrap_difference(labels, new, old, user, metric)
     return Measured(mean, low, high, len(labels))

@@ -17,7 +17,7 @@ from pipelines.steps.folds import in_gate_fold
 from spark_jobs.catalogue import Catalogue
 from spark_jobs.ranker_inputs import concatenated, examples_batch
 
-REPLAY_HOURS = 6
+REPLAY_HOURS, CALIBRATION_ROWS = 6, 16_384
 _REPLAY_HOUR, _REPLAY_ROW = 52, 53  # streams of the hash
 
 
@@ -28,6 +28,14 @@ class Rows:
     batch: RankerBatch
     user_ids: pa.Array
     hours: NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class Window:
+    """The gates' window: rows that nobody learned from, and rows to calibrate by."""
+
+    judging: Rows
+    calibrating: RankerBatch
 
 
 @dataclass(frozen=True)
@@ -49,11 +57,16 @@ class ExampleReader:
         """Revision 0 of the hour's impressions, all users: what a test-then-train record is made of."""
         return self._rows(self._read([hour], pc.field("revision") == 0), corrections=False)
 
-    def gate(self, hours: Sequence[str]) -> Rows:
-        """Gate-fold impressions of these hours, with the labels known by the last of them."""
+    def window(self, hours: Sequence[str]) -> Window:
+        """Impressions of these hours with the labels known by the last of them: the gate fold's, and a sample of the others'."""
         finals, last = self._final_labels(hours), hours[-1]
-        parts = [self._final(self._read([hour], pc.field("revision") == 0), finals, self._fold(last)) for hour in hours]
-        return self._rows(pa.concat_tables(parts), corrections=False)
+        gate, others = self._fold(last, gate=True), self._fold(last, gate=False)
+        parts: list[tuple[pa.Table, pa.Table]] = []
+        for hour in hours:
+            table = self._read([hour], pc.field("revision") == 0)
+            parts.append((self._final(table, finals, gate), self._final(table, finals, others, CALIBRATION_ROWS // len(hours))))
+        judging, calibrating = (self._rows(pa.concat_tables(tables), corrections=False) for tables in zip(*parts, strict=True))
+        return Window(judging, calibrating.batch)
 
     def replay(self, before: str, rows: int) -> RankerBatch | None:
         """About ``rows`` earlier impressions of the other users from some hours of the last days, with final labels."""
@@ -70,7 +83,7 @@ class ExampleReader:
         capped = _at_most_per_user_day(pa.concat_tables(parts), settings.ranker.replay_per_user_day)
         return self._rows(capped, corrections=False).batch
 
-    def _fold(self, hour: str, gate: bool = True) -> "Callable[[pa.Table], NDArray[np.bool_]]":
+    def _fold(self, hour: str, gate: bool) -> "Callable[[pa.Table], NDArray[np.bool_]]":
         return lambda table: in_gate_fold(self.settings, table["user_id"], hour) == gate
 
     def _read(self, hours: Sequence[str], where: "pc.Expression | None" = None, columns: Sequence[str] | None = None) -> pa.Table:

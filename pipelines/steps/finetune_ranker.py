@@ -34,7 +34,7 @@ def run(settings: Settings, hour: str) -> Outcome:
 
 def _learn(current: Attempt) -> Outcome:
     from pipelines.steps.policy_judging import read_log
-    from pipelines.steps.ranker_judging import gate_metrics, judge, prequential
+    from pipelines.steps.ranker_judging import gate_metrics, judge, judged_hours, prequential
     from pipelines.steps.ranker_learning import base_state, learn
     from pipelines.steps.reach import served
     from spark_jobs.embeddings import load_encoder
@@ -49,10 +49,14 @@ def _learn(current: Attempt) -> Outcome:
         learned = learn(reader, current.hours, base, encoder_version)
     if learned is None:
         return current.record("unchanged", "no examples in these hours: the ranker stays as it is")
+    with current.stage("window"):
+        hours = judged_hours(settings, hour)
+        window = reader.window(hours) if champion and hours else None
     with current.stage("reach"):
-        reached = served(settings, read_log(current, reader.catalogue), learned, reader.catalogue.table, champion)
+        log, by = read_log(current, reader.catalogue), window.calibrating if window else None
+        reached = served(settings, log, learned.state.served(), champion, by)
     with current.stage("judge"):
-        judged = judge(reader, hour, reached.ranker, champion)
+        judged = judge(reader, hour, reached.ranker, champion, window)
     record += [Metric("update_share", "ranker", reached.share), Metric("update_kl", "ranker", reached.kl)]
     figures = [*record, *gate_metrics(judged.figures, "ranker")]
     write_metrics(settings, hour, figures)

@@ -16,7 +16,7 @@ from pipelines.registry.judging import prequential_record, ranker_figures, user_
 from pipelines.registry.releases import ReleaseRow, all_releases, release_folder
 from pipelines.settings import Settings
 from pipelines.steps.candidates import RANKER
-from pipelines.steps.example_batches import ExampleReader, Rows
+from pipelines.steps.example_batches import ExampleReader, Rows, Window
 
 CANDIDATE_ARM, PRODUCTION_ARM, FROZEN_ARM, LINEAGE_ARM = "candidate", "production", "frozen", "lineage"
 _ROWS_AT_ONCE = 4096
@@ -51,19 +51,16 @@ class Judged:
     probabilities: dict[str, NDArray[np.float64]]
 
 
-def judge(reader: ExampleReader, hour: str, candidate: Ranker, champion: ReleaseRow | None) -> Judged:
-    """Candidate against production on gate-fold rows of the last ``gates.window_h`` hours; only ``finite`` before the first release."""
-    settings = reader.settings
+def judge(reader: ExampleReader, hour: str, candidate: Ranker, champion: ReleaseRow | None, window: Window | None) -> Judged:
+    """Candidate against production on the window's gate-fold rows; only ``finite`` before the first release."""
     finite = float(all(bool(torch.isfinite(weight).all()) for weight in candidate.state_dict().values()))
     measured = {"finite": Measured(finite, finite, finite, 1)}
-    hours = judged_hours(settings, hour)
-    rows = reader.gate(hours) if champion is not None and hours else None
-    if champion is None or rows is None or not 0 < _labels(rows).sum() < len(rows.user_ids):
+    if champion is None or window is None or not 0 < _labels(window.judging).sum() < len(window.judging.user_ids):
         return Judged(measured, np.zeros(0), {})
-    named = {CANDIDATE_ARM: candidate, PRODUCTION_ARM: release_ranker(settings, champion)}
+    rows, named = window.judging, {CANDIDATE_ARM: candidate, PRODUCTION_ARM: release_ranker(reader.settings, champion)}
     found = {arm: probabilities(ranker, rows, reader) for arm, ranker in named.items()}
-    users, newest = user_codes(rows.user_ids), rows.hours == hour
-    measured |= ranker_figures(_labels(rows), found[CANDIDATE_ARM], found[PRODUCTION_ARM], users, newest)
+    users, now = user_codes(rows.user_ids), rows.hours == hour
+    measured |= ranker_figures(_labels(rows), found[CANDIDATE_ARM], found[PRODUCTION_ARM], users, now)
     return Judged(measured, _labels(rows), found)
 
 

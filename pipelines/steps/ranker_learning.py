@@ -25,7 +25,6 @@ class Learned:
     steps: Sequence[dict[str, float]]
     fresh: int
     replayed: int
-    recent: RankerBatch  # a sample of what was learned from, by which the served ranker is calibrated
 
 
 def finetune_settings(settings: Settings, bootstrap: bool) -> FinetuneSettings:
@@ -50,7 +49,6 @@ def learn(reader: ExampleReader, hours: Sequence[str], base: TrainState | None, 
     """The hours in order, the last one together with a replay sample; None where they hold no example."""
     settings, fresh_rows, replayed = reader.settings, 0, 0
     steps: list[dict[str, float]] = []
-    recent: list[RankerBatch] = []
     state, learning = base, finetune_settings(settings, bootstrap=base is None)
     for hour in hours:
         fresh = reader.fresh(hour, gate=False).batch
@@ -61,9 +59,8 @@ def learn(reader: ExampleReader, hours: Sequence[str], base: TrainState | None, 
         replay = reader.replay(hours[0], wanted)
         batch = joined([fresh, replay])
         state = finetune(state, batch, reader.catalogue.table, learning, lambda _, found: steps.append(found))
-        recent.append(batch.rows(slice(None, None, len(hours))))
         fresh_rows, replayed = fresh_rows + len(fresh), replayed + len(batch) - len(fresh)
-    return Learned(state, steps, fresh_rows, replayed, joined(recent)) if state is not None and fresh_rows else None
+    return Learned(state, steps, fresh_rows, replayed) if state is not None and fresh_rows else None
 
 
 def _first_state(reader: ExampleReader, fresh: RankerBatch, learning: FinetuneSettings, encoder_version: str) -> TrainState:

@@ -1,18 +1,18 @@
-"""How far one hour's ranker may move the slates: what is too far from everything that was logged cannot be judged by the log."""
+"""How far one hour's ranker may move the slates: what is too far from what was logged cannot be judged by the log."""
 
 import copy
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from models.policy_gradient import slate_kl
 from models.ranker import Ranker
-from models.records import ItemTable
+from models.records import ItemTable, RankerBatch
 from pipelines.registry.releases import ReleaseRow, release_folder
 from pipelines.settings import Settings
 from pipelines.steps.logged_slates import SlateReader
 from pipelines.steps.policy_judging import SlateLog
-from pipelines.steps.ranker_learning import Learned
 from spark_jobs.drawing import Release, load_release
 
 BISECTIONS, SLATES = 7, 1024
@@ -20,24 +20,24 @@ BISECTIONS, SLATES = 7, 1024
 
 @dataclass(frozen=True)
 class Reached:
-    """A ranker between production's and the learned one: ``share`` of the way, ``kl`` nats a slate from what was logged."""
+    """A ranker between production's and the learned one: ``share`` of the way, ``kl`` nats a slate from production."""
 
     ranker: Ranker
     share: float
     kl: float
 
 
-def served(settings: Settings, log: SlateLog | None, learned: Learned, items: ItemTable, champion: ReleaseRow | None) -> Reached:
-    """The learned ranker, calibrated, or as much of the way to it as keeps KL(logged || composed) within ``policy.reach``.
+def served(settings: Settings, log: SlateLog | None, learned: Ranker, champion: ReleaseRow | None, by: RankerBatch | None) -> Reached:
+    """The learned ranker, calibrated ``by`` these rows, or as much of the way as keeps KL(production || composed) within ``policy.reach``.
 
     Composed is with production's policy. Both rankers grew from one bootstrap: between their weights lies no worse one.
     """
-    reader = log.learning(SLATES) if log else None
-    if reader is None or champion is None:
-        return Reached(learned.state.served(), 1.0, 0.0)
+    slates = log.learning(SLATES) if log else None
+    if log is None or slates is None or champion is None or by is None:
+        return Reached(learned, 1.0, 0.0)
     rewards = tuple(term.weight for term in settings.reward.terms)
     production = load_release(release_folder(settings, champion.release_id), champion.release_id, rewards)
-    way = _Way(reader, learned, items, production)
+    way = _Way(slates, learned, by, log.catalogue.table, production, slates.composed(production).logits)
     best, limit = way.at(1.0), settings.policy.reach
     if best.kl <= limit:
         return best
@@ -55,18 +55,20 @@ def served(settings: Settings, log: SlateLog | None, learned: Learned, items: It
 class _Way:
     """The straight line from production's ranker to the learned one."""
 
-    reader: SlateReader
-    learned: Learned
+    slates: SlateReader
+    learned: Ranker
+    by: RankerBatch
     items: ItemTable
     production: Release
+    start: Tensor  # production's logits (S, C)
 
     @torch.no_grad()
     def at(self, share: float) -> Reached:
-        """The calibrated ranker at this share of the way, and its distance from what was logged."""
-        ranker, end = copy.deepcopy(self.production.ranker), self.learned.state.served()
-        for weight, other in zip(ranker.parameters(), end.parameters(), strict=True):
+        """The calibrated ranker at this share of the way, and its distance from production."""
+        ranker = copy.deepcopy(self.production.ranker)
+        for weight, other in zip(ranker.parameters(), self.learned.parameters(), strict=True):
             weight.lerp_(other, share)
-        ranker.eval().fit_calibration(self.learned.recent, self.items)
-        composed = self.reader.composed(Release("candidate", ranker, self.production.policy, self.production.task_rewards))
-        kl = slate_kl(self.reader.behavior_logits, composed.logits, composed.slates.action, composed.slates.shown)
+        ranker.eval().fit_calibration(self.by, self.items)
+        composed = self.slates.composed(Release("candidate", ranker, self.production.policy, self.production.task_rewards))
+        kl = slate_kl(self.start, composed.logits, composed.slates.action, composed.slates.shown)
         return Reached(ranker, share, kl.mean().item())
