@@ -14,7 +14,9 @@ from models.policy_gradient import prefix_weights
 from models.records import LoggedSlates, PolicyValue
 from models.slates import conditional_log_probs
 
-__all__ = ["difference", "prefix_weights", "propensity_audit", "recomputed_propensities", "reference_weights", "reward_interaction_ips", "value"]
+__all__ = [
+    "difference", "prefix_weights", "propensity_audit", "recomputed_propensities", "reference_weights", "reward_interaction_ips", "value",
+]  # fmt: skip
 
 REFERENCE = 0.9  # the audit's reference policy: the behavior logits times this
 _CELLS_AT_ONCE = 4_000_000  # resamples times users held at a time

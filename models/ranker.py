@@ -115,10 +115,11 @@ class Ranker(nn.Module):
     def _silence(self, users: Tensor, items: Tensor, cross: Tensor) -> None:
         """Weight 0 for the numbers of which nothing is known yet: True in the masks where a column varies."""
         numbers = torch.cat([users, items, cross])  # they stand first among the F features
-        for layer in (self.bottom[0], self.skip):
-            layer.weight[:, : len(numbers)] *= numbers
-        for tower, mask in ((self.user_tower, users), (self.item_tower, items)):
-            tower[0].weight[:, -len(mask) :] *= mask
+        bottom, user_tower, item_tower = (block.get_parameter("0.weight") for block in (self.bottom, self.user_tower, self.item_tower))
+        for weight in (bottom, self.skip.weight):
+            weight[:, : len(numbers)] *= numbers
+        for weight, mask in ((user_tower, users), (item_tower, items)):
+            weight[:, -len(mask) :] *= mask
 
     def forward(self, batch: RankerBatch, items: ItemTable) -> Tensor:
         """Calibrated logits (B, T) at the logged positions."""

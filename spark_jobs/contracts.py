@@ -28,6 +28,7 @@ versions = pa.struct([("encoder", _text), ("ranker", _text), ("policy", _text)])
 gate_figures = pa.list_(
     pa.struct([("gate", _text), ("outcome", _text), ("value", _f64), ("low", _f64), ("high", _f64), ("bound", _f64), ("n", _i64)])
 )
+landing_files = pa.list_(pa.struct([("path", _text), ("size", _i64), ("sha256", _text), ("kind", _text), ("after_hour", _text)]))
 table_version = pa.list_(pa.struct([("table", _text), ("version", _i64)]))
 
 
@@ -181,7 +182,7 @@ _TABLES = [
         pa.schema([
             _required("hour", _text), _required("step", _text), _required("attempt", _i32), _required("status", _text),
             pa.field("inputs", table_version), pa.field("outputs", table_version),
-            pa.field("files", pa.list_(pa.struct([("path", _text), ("size", _i64), ("sha256", _text), ("kind", _text), ("after_hour", _text)]))),
+            pa.field("files", landing_files),
             pa.field("rows_in", _i64), pa.field("rows_out", _i64), pa.field("rows_refused", _i64), pa.field("content_hash", _text),
             pa.field("seconds", pa.list_(pa.struct([("stage", _text), ("s", _f64)]))), pa.field("release_id", _text),
             pa.field("detail", _text), _required("code_version", _text), _required("started_at", _ts), _required("ended_at", _ts),

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import Literal
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
@@ -16,7 +17,7 @@ class EncoderSpec:
     """What a worker needs to load the same encoder as the driver."""
 
     path: str
-    pooling: str
+    pooling: Literal["mean", "last"]
     max_tokens: int
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from spark_jobs.contracts import COUNTERS
@@ -40,7 +40,7 @@ def attributed(feedback: DataFrame, impressions: DataFrame, windows_h: Mapping[s
     ).drop("best", "shown_at", "shown_request")
 
 
-def _best_first() -> "Window":
+def _best_first() -> WindowSpec:
     order = F.when(F.col("rule") == "request", 0).when(F.col("rule") == "window", 1).otherwise(2)
     return Window.partitionBy("event_id").orderBy(order, F.desc("shown_at"), "example_id")
 

@@ -62,7 +62,7 @@ def read_lines(spark: SparkSession, files: list[tuple[str, str]], max_bytes: int
 def _file_batches(path: str, kind: str, max_bytes: int, rows: int = 20_000) -> Iterator[pa.RecordBatch]:
     """Reads the file in batches; no line is held longer than ``max_bytes``."""
     with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as stream:
-        reader, number, lines = io.BufferedReader(stream), 0, []  # type: ignore[arg-type]
+        reader, number, lines = io.BufferedReader(stream), 0, []
         while line := reader.readline(max_bytes + 1):
             number += 1
             oversized = len(line) > max_bytes and not line.endswith(b"\n")

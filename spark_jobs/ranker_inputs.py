@@ -1,6 +1,7 @@
 """Rows of the tables as the ranker's and the policy's inputs: one code for training, serving and evaluation."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -96,16 +97,14 @@ def _with_corrections(batch: RankerBatch, previous: pa.ChunkedArray, tasks: Sequ
     if not late.any():
         return batch
     old = batch.rows(late.nonzero().squeeze(1))
-    values = {name: getattr(old, name) for name in RankerBatch.__dataclass_fields__}
-    values |= {"labels": _labels(previous, tasks)[late], "weight": -old.weight}
-    return concatenated([batch, RankerBatch(**values)])
+    return concatenated([batch, replace(old, labels=_labels(previous, tasks)[late], weight=-old.weight)])
 
 
 def concatenated(batches: Sequence[RankerBatch]) -> RankerBatch:
     """All rows of at least one batch."""
-    parts = {name: [getattr(batch, name) for batch in batches] for name in RankerBatch.__dataclass_fields__}
-    user = UserState(*(torch.cat([getattr(u, n) for u in parts["user"]]) for n in UserState.__dataclass_fields__))
-    return RankerBatch(**{name: user if name == "user" else torch.cat(values) for name, values in parts.items()})
+    user = UserState(*(torch.cat([getattr(batch.user, name) for batch in batches]) for name in UserState.__dataclass_fields__))
+    names = [name for name in RankerBatch.__dataclass_fields__ if name != "user"]
+    return RankerBatch(user, *(torch.cat([getattr(batch, name) for batch in batches]) for name in names))
 
 
 def _columns(struct: pa.StructArray) -> pa.RecordBatch:

@@ -12,11 +12,16 @@ from spark_jobs.contracts import REACTIONS
 class RewardTerm(Protocol):
     """A line of the reward definition: reaction ``task`` pays ``weight`` × min(label, cap)."""
 
-    task: str
-    weight: float
-    cap: float
-    per_attribute: str | None
-    positive_from: float | None
+    @property
+    def task(self) -> str: ...
+    @property
+    def weight(self) -> float: ...
+    @property
+    def cap(self) -> float: ...
+    @property
+    def per_attribute(self) -> str | None: ...
+    @property
+    def positive_from(self) -> float | None: ...
 
 
 def with_label(feedback: DataFrame, items: DataFrame, terms: Sequence[RewardTerm]) -> DataFrame:

@@ -95,7 +95,7 @@ def write_configuration(settings: Settings, port: int) -> str:
 
 def _configuration(settings: Settings, port: int, keys: dict[str, str]) -> str:
     home, url = airflow_home(settings), f"http://{ports.LOOPBACK}:{port}"
-    sections = {
+    sections: dict[str, dict[str, object]] = {
         "core": {
             "dags_folder": DAGS, "executor": "LocalExecutor", "parallelism": 4, "load_examples": False,
             "dags_are_paused_at_creation": False, "fernet_key": keys["fernet_key"], "simple_auth_manager_users": f"{USER}:admin",

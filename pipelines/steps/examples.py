@@ -20,11 +20,8 @@ def build_examples(spark: "SparkSession", attempt: Attempt) -> Outcome:
 
     settings = attempt.settings
     with attempt.stage("compute"):
-        if attempt.hours[0] == settings.lake.start_hour:
-            frame = _first_load(spark, attempt)
-        else:
-            frame = _shown(spark, attempt)
-        frame = frame.select(*TABLES["training_examples"].schema.names)
+        build = _first_load if attempt.hours[0] == settings.lake.start_hour else _shown
+        frame = build(spark, attempt).select(*TABLES["training_examples"].schema.names)
     with attempt.stage("write"):
         version = replace_hours(frame, settings, "training_examples", attempt.hours, attempt.step)
     attempt.outputs["training_examples"] = version

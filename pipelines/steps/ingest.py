@@ -55,7 +55,7 @@ def _parsed(spark: "SparkSession", settings: Settings, files: list[LandingFile],
         if kind in EVENTS:
             frame = with_hour(frame, hours).transform(_without_earlier, settings, own)
             held = read_frame(spark, settings, kind).where(~F.col("hour").isin(list(hours)))
-            frame = with_duplicates_marked(frame.where("reason IS NULL AND hour <= '%s'" % hours[-1]), kind, held).unionByName(
+            frame = with_duplicates_marked(frame.where(f"reason IS NULL AND hour <= '{hours[-1]}'"), kind, held).unionByName(
                 frame.where(F.col("reason").isNotNull() | (F.col("hour") > hours[-1])).withColumn("copy", F.lit("none"))
             )
             frame = frame.withColumn("reason", F.when(F.col("copy") == "conflict", "duplicate_conflict").otherwise(F.col("reason")))
@@ -81,8 +81,8 @@ def _counts(parsed: "dict[str, DataFrame]", hours: Sequence[str]) -> dict:
     """Records in, taken, refused, duplicate; by reason; and files that hold records of later hours."""
     total: dict = {"in": 0, "taken": 0, "refused": 0, "duplicate": 0, "reasons": {}, "later": {}}
     for frame in parsed.values():
-        keys = ["source_file", "reason", "copy", (frame["hour"] > hours[-1]).alias("is_later")]
-        for row in frame.groupBy(*keys).count().collect():
+        later = frame.withColumn("is_later", frame["hour"] > hours[-1])
+        for row in later.groupBy("source_file", "reason", "copy", "is_later").count().collect():
             if row["reason"] is not None:
                 total["refused"] += row["count"]
                 total["reasons"][row["reason"]] = total["reasons"].get(row["reason"], 0) + row["count"]

@@ -6,6 +6,7 @@ Letters: S slates, C candidates, K positions.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -71,7 +72,8 @@ class SlateReader:
     def _groups(self, release: Release) -> Iterator[tuple[Tensor, Candidates, Tensor]]:
         """Slates drawn from the same feature tables, described together."""
         config, decisions = release.ranker.config, self.shown.decisions
-        draws = [(hour, _versions(pinned)) for hour, pinned in zip(*(decisions[n].to_pylist() for n in ("hour", "feature_versions")), strict=True)]
+        pinned = [_versions(versions) for versions in decisions["feature_versions"].to_pylist()]
+        draws = list(zip(decisions["hour"].to_pylist(), pinned, strict=True))
         for draw in sorted(set(draws)):
             where = np.flatnonzero([other == draw for other in draws])
             at, (user_version, item_version) = end_of(draw[0]), draw[1]
@@ -107,9 +109,9 @@ def _known_users(settings: Settings, version: int, ids: pa.Array) -> pa.Table:
     return users.take(pc.index_in(ids, value_set=users["user_id"].combine_chunks()))
 
 
-def _versions(pinned: list[dict[str, int]]) -> tuple[int, int]:
+def _versions(pinned: list[dict[str, Any]]) -> tuple[int, int]:
     found = {entry["table"]: entry["version"] for entry in pinned}
-    return found["user_features"], found["item_features"]  # type: ignore[return-value]
+    return found["user_features"], found["item_features"]
 
 
 def _padded(lists: pa.ListArray, values: Tensor, padding: float, width: int | None = None) -> Tensor:
