@@ -130,10 +130,15 @@ def _run_hours(settings: "Settings", hours: list[str]) -> None:
     from functools import partial
 
     from pipelines.local.in_process import explained
+    from pipelines.local.services import ensure_mlflow
     from pipelines.local.stages import Stages
     from pipelines.steps.hour import run_hour
 
     stages = Stages(_console())
+    try:
+        ensure_mlflow(settings)
+    except UserError as error:  # scoring needs no MLflow: the hour goes on as far as it can
+        stages.note(str(error))
     for hour in hours:
         with stages.stage(f"hour {hour}"):
             outcomes = explained(settings, f"hour {hour}", partial(run_hour, settings, hour))

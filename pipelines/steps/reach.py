@@ -15,7 +15,7 @@ from pipelines.steps.logged_slates import SlateReader
 from pipelines.steps.policy_judging import SlateLog
 from spark_jobs.drawing import Release, load_release
 
-BISECTIONS, SLATES = 7, 1024
+BISECTIONS, SLATES = 5, 768
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,200 @@
+"""The whole loop: bootstrap, logged hours and two live hours through Airflow, then the faults that its users meet.
+
+One root serves all tests of this file, in their order; its tables are read by delta-rs and DuckDB, not by the writing engine.
+"""
+
+import gzip
+import io
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+
+import duckdb
+import pytest
+from deltalake import DeltaTable
+from rich.console import Console
+
+from pipelines.errors import UserError
+from pipelines.hours import hour_range, shift
+from pipelines.lake import ledger
+from pipelines.local import mlflow_server
+from pipelines.local.demo import run_demo
+from pipelines.local.services import down, mlflow_uri, running, stop_service
+from pipelines.local.simulated_users import simulate
+from pipelines.registry.releases import all_releases
+from pipelines.settings import load_settings
+from pipelines.steps.hour import run_hour
+
+LOGGED, LIVE = 2, 2
+DAGS = {"build_features", "score_users", "finetune_ranker", "refresh_policy", "promote_models", "example_downstream"}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A root with a space and an umlaut in its path, after a small demo; its services run until the end."""
+    home = tmp_path_factory.mktemp("system") / "höme of the loop"
+    screen = io.StringIO()
+    settings = load_settings(home, {})
+    try:
+        run_demo(settings, Console(file=screen, width=160), hours=LIVE, logged=LOGGED)
+        yield load_settings(home, {}), screen.getvalue()
+    finally:
+        down(settings)
+
+
+def frame(settings, table, query):
+    """Rows of a DuckDB query over the table as delta-rs reads it, named ``t``."""
+    t = DeltaTable(str(settings.warehouse / table)).to_pyarrow_dataset()  # noqa: F841 - DuckDB reads it by name
+    return duckdb.sql(query).fetchall()
+
+
+def hours_of(settings):
+    start = settings.lake.start_hour
+    return hour_range(start, shift(start, LOGGED + LIVE))
+
+
+def fingerprint(settings):
+    """What readers see: every row of the data tables, as a multiset of hashes, and the tables' versions."""
+    names = ("impressions", "feedback", "training_examples", "user_features", "item_features", "slate_log", "scores", "releases")
+    found = {}
+    for name in names:
+        table = DeltaTable(str(settings.warehouse / name))
+        found[name] = (table.version(), Counter(hash(str(row)) for row in table.to_pyarrow_table().to_pylist()))
+    return found
+
+
+def test_every_scored_user_has_k_distinct_items_with_exact_propensities(root):
+    settings, _ = root
+    k = settings.slates.size
+    per_slate = "select count(*), count(distinct item_id), min(position), max(position) from t group by user_id, surface"
+    sizes = frame(settings, "scores", per_slate)
+    assert len(sizes) > 2000 and set(sizes) == {(k, k, 0, k - 1)}
+    assert frame(settings, "scores", "select count(*) from t where not (propensity > 0 and propensity <= 1)") == [(0,)]
+    assert frame(settings, "scores", "select count(*) from t where user_id = '__default__'") == [(k,)]
+    newest = hours_of(settings)[-1]
+    assert frame(settings, "scores", "select distinct hour from t") == [(newest,)]
+
+
+def test_every_scored_row_was_logged_before_and_names_a_release_that_mlflow_knows(root):
+    import mlflow
+
+    settings, _ = root
+    scores = DeltaTable(str(settings.warehouse / "scores")).to_pyarrow_dataset()  # noqa: F841
+    log = DeltaTable(str(settings.warehouse / "slate_log")).to_pyarrow_dataset()  # noqa: F841
+    missing = "select count(*) from scores s anti join log l using (slate_id, position, item_id, propensity)"
+    assert duckdb.sql(missing).fetchall() == [(0,)]
+    mlflow.set_tracking_uri(mlflow_uri(settings))
+    versions = frame(settings, "scores", "select distinct versions.encoder, versions.ranker, versions.policy from t")
+    for row in versions:
+        for kind, version in zip(("encoder", "ranker", "policy"), row, strict=True):
+            assert mlflow.MlflowClient().get_model_version(f"recloop-video-{kind}", version).status == "READY"
+    production = [row for row in all_releases(settings) if row.stage == "production"][-1]
+    aliased = mlflow.MlflowClient().get_model_version_by_alias("recloop-video-ranker", "production")
+    assert str(aliased.version) == production.versions["ranker"]
+
+
+def test_a_registered_ranker_scores_in_a_process_without_the_checkout(root, tmp_path):
+    settings, _ = root
+    code = (
+        f"import mlflow; mlflow.set_tracking_uri('{mlflow_uri(settings)}'); "
+        "m = mlflow.pyfunc.load_model('models:/recloop-video-ranker@production'); "
+        "print(m.predict(m.input_example).to_json())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    answer = json.loads(done.stdout.strip().splitlines()[-1])
+    assert set(answer) >= {"click", "watch", "rating"}
+    assert all(0 < value < 1 for column in answer.values() for value in column.values())
+
+
+def test_every_hour_stands_in_the_ledger_and_every_live_hour_ran_in_airflow(root):
+    settings, _ = root
+    hours = hours_of(settings)
+    done = {(row.step, row.hour) for row in ledger.rows(settings) if row.status in ledger.DONE}
+    for step in ("ingest", "build_increments", "build_examples", "embed_items", "build_features"):
+        assert {hour for s, hour in done if s == step} >= set(hours), step
+    with sqlite3.connect(f"file:{settings.home}/airflow/airflow.db?mode=ro", uri=True) as database:
+        runs = database.execute("select dag_id, partition_key, state from dag_run").fetchall()
+    for hour in hours[-LIVE:]:
+        assert {dag for dag, key, state in runs if key == hour and state == "success"} >= DAGS - {"example_downstream"}
+    assert {dag for dag, _, state in runs if state == "success"} == DAGS
+
+
+def test_impressions_and_reactions_are_what_the_users_landed(root):
+    settings, _ = root
+    for kind in ("impressions", "feedback"):
+        files = (settings.landing / kind).glob("*.jsonl.gz")
+        landed = {json.loads(line)["event_id"] for path in files for line in gzip.decompress(path.read_bytes()).splitlines()}
+        rows = frame(settings, kind, "select count(*), count(distinct event_id) from t")
+        assert rows == [(len(landed), len(landed))]
+
+
+def test_every_hour_that_learned_audited_its_propensities(root):
+    settings, _ = root
+    rows = frame(settings, "metrics", "select hour, value, low, high from t where name = 'propensity_mean_weight'")
+    assert {hour for hour, *_ in rows} == set(hours_of(settings)[-LIVE - 1 :])
+    assert all(low <= 1 <= high for _, _, low, high in rows)
+    errors = frame(settings, "metrics", "select max(value) from t where name = 'propensity_max_error'")
+    assert errors[0][0] <= 1e-6
+
+
+def test_the_screen_tells_rewards_decisions_titles_and_addresses(root):
+    settings, screen = root
+    for row in all_releases(settings):
+        assert row.release_id in screen
+    for words in ("first recommendations after", "everything frozen", "popularity", "random", "best", "password", "make down"):
+        assert words in screen, words
+    assert mlflow_uri(settings) in screen
+
+
+def test_the_same_hour_again_changes_nothing(root):
+    settings, _ = root
+    before = fingerprint(settings)
+    outcomes = run_hour(settings, hours_of(settings)[-1])
+    assert {outcome.status for outcome in outcomes} == {"unchanged"}
+    assert fingerprint(settings) == before
+
+
+def test_mlflow_stopped_in_the_middle_does_not_stop_the_scored_table(root):
+    settings, _ = root
+    hour = shift(hours_of(settings)[-1], 1)
+    simulate(settings, [hour])
+    assert stop_service(settings, mlflow_server.NAME)
+    with pytest.raises(UserError, match="MLflow"):
+        run_hour(settings, hour)
+    assert frame(settings, "scores", "select distinct hour from t") == [(hour,)]
+    assert hour not in [row.hour for row in all_releases(settings)]
+    assert recloop(settings, "hour", hour).returncode == 0
+    assert hour in [row.hour for row in all_releases(settings)]
+
+
+def recloop(settings, *words):
+    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "--home", str(settings.home), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_bad_input_is_one_line_and_changes_nothing(root):
+    settings, _ = root
+    before = fingerprint(settings)
+    for words, said in (
+        (("hour", "2999-01-01T00"), "has not ended"),
+        (("hour", "yesterday"), "YYYY-MM-DDTHH"),
+        (("top", "nobody-of-this-name"), "__default__"),
+    ):
+        done = recloop(settings, *words)
+        assert done.returncode != 0 and said in done.stderr, words
+        assert "Traceback" not in done.stderr and len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert fingerprint(settings) == before
+
+
+def test_down_stops_what_the_demo_started(root):
+    settings, _ = root
+    before = [service for service in running(settings) if service.alive]
+    assert {service.name for service in before} >= {"spark", "airflow"}
+    down(settings)
+    assert not running(settings)
+    for service in before:
+        assert not os.path.exists(f"/proc/{service.pid}")
