@@ -15,7 +15,8 @@ from models.records import LoggedSlates, PolicyValue
 from models.slates import conditional_log_probs
 
 __all__ = [
-    "difference", "prefix_weights", "propensity_audit", "recomputed_propensities", "reference_weights", "reward_interaction_ips", "value",
+    "difference", "effective_share", "prefix_weights", "propensity_audit", "recomputed_propensities", "reference_weights",
+    "reward_interaction_ips", "value",
 ]  # fmt: skip
 
 REFERENCE = 0.9  # the audit's reference policy: the behavior logits times this
@@ -128,6 +129,13 @@ def _target_weights(slates: LoggedSlates, target_logits: Tensor) -> Tensor:
     return prefix_weights(conditional_log_probs(target_logits, slates.action), slates.propensity, slates.shown)
 
 
+def effective_share(slates: LoggedSlates, target_logits: Tensor) -> float:
+    """Effective sample size of the target's weights over the number of slates, in (0, 1]; 0 without slates."""
+    weights = _last_shown_weights(slates, target_logits).double()
+    square = weights.square().sum().item()
+    return weights.sum().item() ** 2 / square / len(weights) if square > 0 else 0.0
+
+
 def _last_shown_weights(slates: LoggedSlates, target_logits: Tensor) -> Tensor:
     """Weight of the whole shown prefix of each slate that showed anything."""
     weights = _target_weights(slates, target_logits)  # (S, K)
@@ -145,6 +153,5 @@ def _summary(
         per_slate.double().cpu().numpy(), slates.user.cpu().numpy(), confidence, seed, resamples
     )
     weights = _last_shown_weights(slates, target_logits).double()
-    square = weights.square().sum().item()
-    size = weights.sum().item() ** 2 / square if square > 0 else 0.0
+    size = effective_share(slates, target_logits) * len(weights)
     return PolicyValue(mean, low, high, size, weights.max().item() if len(weights) else 0.0, len(slates))

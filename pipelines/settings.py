@@ -86,6 +86,7 @@ class PolicySettings(_Section):
     weight_cap: float = Field(ge=1)
     kl_limit: float = Field(gt=0)
     reach: float = Field(gt=0)
+    least_effective: int = Field(ge=0)
     entropy: float = Field(ge=0)
     log_h: int = Field(ge=1, le=168)
     max_slates: int = Field(ge=100)

@@ -67,7 +67,7 @@ def check_disk(home: Path) -> Check:
 
 def check_versions(lock: Path) -> Check:
     """Whether what is installed is what the lock file pins."""
-    pinned = dict(re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^ \\;]+)", lock.read_text(encoding="utf-8"), re.MULTILINE))
+    pinned = dict(re.findall(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s\\;]+)", lock.read_text(encoding="utf-8"), re.MULTILINE))
     installed = {_normal(one.metadata["Name"]): one.version for one in distributions()}
     found_instead = {name: installed.get(_normal(name), "missing") for name in pinned}
     wrong = [f"{name} {found_instead[name]}, not {want}" for name, want in pinned.items() if _differs(found_instead[name], want)]

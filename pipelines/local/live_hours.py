@@ -93,11 +93,11 @@ def _timeout(runs: Sequence[DagRun], missing: Sequence[str], hour: str, patience
 
 
 def _times(settings: Settings, hour: str) -> str:
-    """Seconds of each finished step; the data half counts from where its ingest began."""
+    """Seconds of each finished step; those of features begin with the hour's ingest."""
     rows = {row.step: row for row in ledger.rows(settings, hour=hour) if row.status in DONE}
-    began = {step: row.started_at for step, row in rows.items()}
-    began |= {CHAIN[0]: began["ingest"]} if "ingest" in began else {}
-    return ", ".join(f"{step} {(rows[step].ended_at - began[step]).total_seconds():.0f} s" for step in CHAIN if step in rows)
+    began = {step: row.started_at for step, row in rows.items()} | {CHAIN[0]: rows["ingest"].started_at if "ingest" in rows else None}
+    seconds = {step: (rows[step].ended_at - start).total_seconds() for step in CHAIN if step in rows and (start := began[step])}
+    return ", ".join(f"{step} {value:.0f} s" for step, value in seconds.items())
 
 
 def _decision(settings: Settings, hour: str) -> str:

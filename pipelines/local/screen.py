@@ -9,10 +9,11 @@ from rich.text import Text
 
 from pipelines.lake.metrics import Metric
 from pipelines.local.recommend import Recommendation
-from pipelines.local.reward_figures import ARMS, FROZEN_ALL, FROZEN_WEIGHTS, LOOP, MEANING
+from pipelines.local.reward_figures import ARMS, FROZEN_ALL, FROZEN_WEIGHTS, LOOP, MEANING, POPULARITY
 from pipelines.local.status import ReleaseStatus, Status
 from pipelines.local.summary import HourSummary, Summary, short_reason, verdict
 
+LESS = (FROZEN_WEIGHTS, FROZEN_ALL, POPULARITY)
 _STYLES = {"promoted": "green", "rejected": "red", "abstained": "yellow"}
 
 
@@ -21,7 +22,8 @@ def print_summary(console: Console, summary: Summary) -> None:
     if not summary.hours:
         console.print("No live hour has been evaluated yet: `recloop demo` plays some.")
         return
-    console.print(_rewards(summary.hours), _decisions(summary.hours), _totals(summary), sep="\n")
+    hours = summary.hours
+    console.print(_rewards(hours), _differences(hours), _decisions(hours), _totals(summary), sep="\n")
 
 
 def print_recommendations(console: Console, user_id: str, rows: Sequence[Recommendation]) -> None:
@@ -51,12 +53,18 @@ def print_status(console: Console, status: Status) -> None:
 
 def _rewards(hours: Sequence[HourSummary]) -> Table:
     arms = [arm for arm in ARMS if arm in hours[-1].figures.rewards]
-    less = [f"{LOOP} − {_name(arm)}" for arm in (FROZEN_WEIGHTS, FROZEN_ALL)]
-    table = _table("Expected reward a slate, by the hour that drew it", "hour", "events", *map(_name, arms), *less)
+    names = [_name(arm).replace(" ", "\n") for arm in arms]
+    table = _table("Expected reward a slate, by the hour that drew it", "hour", "events", *names)
     for hour in hours:
-        rewards = [_number(hour.figures.rewards.get(arm)) for arm in arms]
-        differences = [_difference(hour.figures.differences.get(arm)) for arm in (FROZEN_WEIGHTS, FROZEN_ALL)]
-        table.add_row(hour.hour, f"{hour.events:,}", *rewards, *differences)
+        table.add_row(hour.hour, f"{hour.events:,}", *[_number(hour.figures.rewards.get(arm)) for arm in arms])
+    return table
+
+
+def _differences(hours: Sequence[HourSummary]) -> Table:
+    title = "What the loop is worth more than the others, with 95 % of resampled users"
+    table = _table(title, "hour", *[f"{LOOP} − {_name(arm)}" for arm in LESS])
+    for hour in hours:
+        table.add_row(hour.hour, *[_difference(hour.figures.differences.get(arm)) for arm in LESS])
     return table
 
 
@@ -83,7 +91,7 @@ def _totals(summary: Summary) -> Table:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
+    table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
     for column in columns:
         table.add_column(column)
     return table
@@ -98,7 +106,7 @@ def _number(metric: Metric | None) -> str:
 
 
 def _difference(metric: Metric | None) -> str:
-    return f"{metric.value:+.3f} ({metric.low:+.3f} to {metric.high:+.3f})" if metric else ""
+    return f"{metric.value:+.3f} [{metric.low:.3f}, {metric.high:.3f}]" if metric else ""
 
 
 def _share(metric: Metric) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.off_policy import effective_share
 from models.policy_gradient import slate_kl
 from models.ranker import Ranker
 from models.records import ItemTable, RankerBatch
@@ -20,31 +21,43 @@ BISECTIONS, SLATES = 5, 768
 
 @dataclass(frozen=True)
 class Reached:
-    """A ranker between production's and the learned one: ``share`` of the way, ``kl`` nats a slate from production."""
+    """A ranker between production's and the learned one: ``share`` of the way, ``kl`` nats a slate from production.
+
+    effective: the part of a logged slate's evidence that is left for it, as effective sample size over slates.
+    """
 
     ranker: Ranker
     share: float
     kl: float
+    effective: float
 
 
 def served(settings: Settings, log: SlateLog | None, learned: Ranker, champion: ReleaseRow | None, by: RankerBatch | None) -> Reached:
-    """The learned ranker, calibrated ``by`` these rows, or as much of the way as keeps KL(production || composed) within ``policy.reach``.
+    """The learned ranker, calibrated ``by`` these rows, or as much of the way to it as the log can still judge.
 
-    Composed is with production's policy. Both rankers grew from one bootstrap: between their weights lies no worse one.
+    That is: KL(production || composed) within ``policy.reach`` nats a slate, and an effective sample of ``policy.least_effective``
+    slates expected on the gate fold. Composed is with production's policy. Both rankers grew from one bootstrap: between
+    their weights lies no worse one.
     """
     slates = log.learning(SLATES) if log else None
     if log is None or slates is None or champion is None or by is None:
-        return Reached(learned, 1.0, 0.0)
+        return Reached(learned, 1.0, 0.0, 0.0)
     rewards = tuple(term.weight for term in settings.reward.terms)
     production = load_release(release_folder(settings, champion.release_id), champion.release_id, rewards)
     way = _Way(slates, learned, by, log.catalogue.table, production, slates.composed(production).logits)
-    best, limit = way.at(1.0), settings.policy.reach
-    if best.kl <= limit:
+    judging = log.judging()
+    rule, slates_there = settings.policy, len(judging.shown) if judging else 0
+
+    def holds(reached: Reached) -> bool:
+        return reached.kl <= rule.reach and reached.effective * slates_there >= rule.least_effective
+
+    best = way.at(1.0)
+    if holds(best):
         return best
     best, low, high = way.at(0.0), 0.0, 1.0
     for _ in range(BISECTIONS):
         middle = way.at((low + high) / 2)
-        if middle.kl <= limit:
+        if holds(middle):
             best, low = middle, middle.share
         else:
             high = middle.share
@@ -71,4 +84,4 @@ class _Way:
         ranker.eval().fit_calibration(self.by, self.items)
         composed = self.slates.composed(Release("candidate", ranker, self.production.policy, self.production.task_rewards))
         kl = slate_kl(self.start, composed.logits, composed.slates.action, composed.slates.shown)
-        return Reached(ranker, share, kl.mean().item())
+        return Reached(ranker, share, kl.mean().item(), effective_share(composed.slates, composed.logits))

@@ -36,10 +36,11 @@ def test_a_container_limit_below_eight_gigabytes_fails(tmp_path):
 def test_other_and_missing_packages_are_named(tmp_path):
     have = importlib.metadata.version("filelock")
     lock = tmp_path / "requirements.lock"
-    lock.write_text(f"filelock=={have} \\\n    --hash=sha256:00\nPy_YAML==0.0.1\nno-such-package==1.0\n")
+    lock.write_text(f"filelock=={have} \\\n    --hash=sha256:00\nPyYAML==0.0.1\nno-such-package==1.0\n")
     check = doctor.check_versions(lock)
     assert not check.ok
     assert "no-such-package missing, not 1.0" in check.found
+    assert f"PyYAML {importlib.metadata.version('pyyaml')}, not 0.0.1" in check.found
     assert "filelock" not in check.found
 
 

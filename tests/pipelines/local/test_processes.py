@@ -55,7 +55,7 @@ def test_a_recycled_pid_is_left_alone(tmp_path):
 
 
 def test_children_in_sessions_of_their_own_end_too(tmp_path):
-    child = "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)'], start_new_session=True); "
+    child = f"import subprocess, time; p = subprocess.Popen({SLEEPER!r}, start_new_session=True); "
     leader = run(tmp_path, sys.executable, "-c", child + f"open({str(tmp_path / 'child')!r}, 'w').write(str(p.pid)); time.sleep(60)")
     pid = int(wait_for_file(tmp_path / "child"))
     processes.stop(leader)
@@ -81,7 +81,7 @@ def test_a_paused_process_ends_by_term(tmp_path):
 
 def test_a_service_that_dies_shows_the_end_of_its_log(tmp_path):
     process = run(tmp_path, sys.executable, "-c", "import time; time.sleep(0.3); raise SystemExit('the port is gone')")
-    with pytest.raises(UserError, match="thing ended while it started.*\n.*the port is gone"):
+    with pytest.raises(UserError, match=r"thing ended while it started.*\n.*the port is gone"):
         processes.wait_until_ready("thing", process, lambda: False, tmp_path / "logs" / "one.log", 10)
 
 
