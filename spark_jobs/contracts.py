@@ -34,11 +34,12 @@ table_version = pa.list_(pa.struct([("table", _text), ("version", _i64)]))
 
 @dataclass(frozen=True)
 class Table:
-    """What a table promises. ``checks`` are Delta CHECK constraints; ``unordered_ids`` keep no column statistics."""
+    """What a table promises. ``meaning``: what a row says; ``checks`` are Delta CHECK constraints."""
 
     name: str
     kind: Literal["source", "derived", "control"]
     key: tuple[str, ...]
+    meaning: str
     schema: pa.Schema
     engine: Literal["spark", "delta-rs"] = "spark"
     partition: tuple[str, ...] = ()
@@ -50,6 +51,7 @@ class Table:
 _TABLES = [
     Table(
         "impressions", "source", ("event_id",),
+        "What was shown: one item at one position, to one user.",
         pa.schema([
             _required("event_id", _text), pa.field("request_id", _text), pa.field("slate_id", _text),
             _required("user_id", _text), _required("item_id", _text), _required("position", _i32), _required("ts", _ts),
@@ -61,6 +63,7 @@ _TABLES = [
     ),
     Table(
         "feedback", "source", ("event_id",),
+        "What people did: one reaction to one item.",
         pa.schema([
             _required("event_id", _text), pa.field("request_id", _text), _required("user_id", _text),
             _required("item_id", _text), _required("ts", _ts), _required("type", _text), pa.field("value", _f64),
@@ -71,6 +74,7 @@ _TABLES = [
     ),
     Table(
         "quarantine", "source", ("hour", "source_file", "line"),
+        "Records that were refused, byte for byte, each with its reason.",
         pa.schema([
             pa.field("raw", _text), _required("reason", _text), pa.field("detail", _text),
             _required("source_file", _text), _required("line", _i64), _required("hour", _text),
@@ -79,6 +83,7 @@ _TABLES = [
     ),
     Table(
         "items", "source", ("item_id", "updated_hour"),
+        "The catalogue as a history; the current state of an item is its last row.",
         pa.schema([
             _required("item_id", _text), _required("updated_hour", _text), _required("title", _text), pa.field("text", _text),
             pa.field("tags", pa.list_(_text)), pa.field("category", _text), pa.field("price", _f64),
@@ -89,6 +94,7 @@ _TABLES = [
     ),
     Table(
         "item_embeddings", "derived", ("item_id", "encoder_version"),
+        "The text vector of an item by one encoder; an unchanged text is never encoded again.",
         pa.schema([
             _required("item_id", _text), _required("encoder_version", _text), _required("text_hash", _text),
             _required("vector", pa.list_(pa.float32())),
@@ -97,26 +103,31 @@ _TABLES = [
     ),
     Table(
         "user_hour", "derived", ("user_id", "hour"),
+        "What one hour added to the state of a user, decayed to the hour's end.",
         pa.schema([_required("user_id", _text), _required("as_of", _ts), *counters, pa.field("recent", recent), _required("hour", _text)]),
         partition=("hour",),
     ),
     Table(
         "item_hour", "derived", ("item_id", "hour"),
+        "What one hour added to the state of an item, decayed to the hour's end.",
         pa.schema([_required("item_id", _text), _required("as_of", _ts), *counters, _required("hour", _text)]),
         partition=("hour",),
     ),
     Table(
         "user_features", "derived", ("user_id",),
+        "The fold of all increments of a user up to one hour: what scoring knows.",
         pa.schema([_required("user_id", _text), _required("as_of", _ts), *counters, pa.field("recent", recent)]),
         retention_days=7,
     ),
     Table(
         "item_features", "derived", ("item_id",),
+        "The fold of all increments of an item up to one hour: what scoring knows.",
         pa.schema([_required("item_id", _text), _required("as_of", _ts), *counters]),
         retention_days=7,
     ),
     Table(
         "training_examples", "derived", ("example_id", "revision"),
+        "What was known before an impression's hour, and what came of it; late feedback adds a revision.",
         pa.schema([
             _required("example_id", _text), _required("revision", _i32), _required("user_id", _text), _required("item_id", _text),
             _required("ts", _ts), _required("known_at", _ts), _required("position", _i32), pa.field("surface", _text),
@@ -129,6 +140,7 @@ _TABLES = [
     ),
     Table(
         "slate_decisions", "source", ("slate_id",),
+        "A draw as it was made: candidates, logits, the policy's inputs, and what was chosen.",
         pa.schema([
             _required("slate_id", _text), _required("user_id", _text), _required("surface", _text), _required("hour", _text),
             _required("candidates", pa.list_(_text)), _required("logits", pa.list_(_f64)), _required("action", pa.list_(_i32)),
@@ -142,6 +154,7 @@ _TABLES = [
     ),
     Table(
         "slate_log", "source", ("slate_id", "position"),
+        "The slates by position, logged before they are published; what users were shown joins here.",
         pa.schema([
             _required("slate_id", _text), _required("position", _i32), _required("user_id", _text), _required("surface", _text),
             _required("item_id", _text), _required("propensity", _f64), _required("score", _f64), _required("source", _text),
@@ -151,6 +164,7 @@ _TABLES = [
     ),
     Table(
         "scores", "derived", ("user_id", "surface", "position"),
+        "The recommendations in force now: what downstream jobs read.",
         pa.schema([
             _required("user_id", _text), _required("surface", _text), _required("position", _i32), _required("item_id", _text),
             _required("score", _f64), _required("propensity", _f64), _required("slate_id", _text), _required("arm", _text),
@@ -161,6 +175,7 @@ _TABLES = [
     ),
     Table(
         "releases", "control", ("release_id",),
+        "One row a release decision: which versions, what was decided, by which figures, and from when on.",
         pa.schema([
             _required("release_id", _text), _required("hour", _text), _required("versions", versions), _required("kind", _text),
             pa.field("lineage", _text), _required("stage", _text), _required("decided_by", _text),
@@ -171,6 +186,7 @@ _TABLES = [
     ),
     Table(
         "metrics", "control", ("hour", "name", "subject", "slice"),
+        "One figure of an hour, with its interval and what it rests on.",
         pa.schema([
             _required("hour", _text), _required("name", _text), _required("subject", _text), _required("slice", _text),
             pa.field("value", _f64), pa.field("low", _f64), pa.field("high", _f64), pa.field("n", _i64), pa.field("model_version", _text),
@@ -179,6 +195,7 @@ _TABLES = [
     ),
     Table(
         "ledger", "control", ("hour", "step", "attempt"),
+        "One row an attempt of a step: what it read, wrote and took, and how it ended.",
         pa.schema([
             _required("hour", _text), _required("step", _text), _required("attempt", _i32), _required("status", _text),
             pa.field("inputs", table_version), pa.field("outputs", table_version),

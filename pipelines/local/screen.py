@@ -93,7 +93,7 @@ def _totals(summary: Summary) -> Table:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, min_width=len("2026-11-23T20") if column == "hour" else None)
     return table
 
 

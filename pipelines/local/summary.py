@@ -67,13 +67,13 @@ def verdict(release: ReleaseRow | None) -> str:
 
 
 def short_reason(release: ReleaseRow | None, width: int = 90) -> str:
-    """The first reason and how many more there are."""
+    """The first reason without its interval, and how many more there are."""
     reasons = list(release.reasons) if release else []
     if not reasons:
         return ""
-    more = f" (+{len(reasons) - 1} more)" if len(reasons) > 1 else ""
-    first = reasons[0] if len(reasons[0]) + len(more) <= width else reasons[0][: width - len(more) - 1] + "…"
-    return first + more
+    first, more = reasons[0].split(" (")[0], f" (+{len(reasons) - 1} more)" if len(reasons) > 1 else ""
+    room = width - len(more)
+    return (first if len(first) <= room else first[: room - 1] + "…") + more
 
 
 def _figures(rows: Sequence[dict], hour: str, of_slice: str) -> Figures:

@@ -33,6 +33,6 @@ def test_each_step_is_a_line_and_nothing_runs_after_a_failure(settings):
 
 
 def test_an_error_for_the_user_stays_as_it_is(settings):
-    with pytest.raises(UserError, match="^as it is$"):
+    with pytest.raises(UserError, match=r"^as it is$"):
         explained(settings, "x", lambda: (_ for _ in ()).throw(UserError("as it is")))
     assert not settings.logs.exists()

@@ -59,8 +59,9 @@ def test_it_waits_for_scores_and_decision_and_for_nothing_else(settings, ledger_
 
 def test_a_failed_run_ends_it_with_the_reason_of_the_ledger(settings, ledger_row, wait):
     ledger.write_rows(settings, [ledger_row("finetune_ranker", HOUR, status="failed", detail="ConnectionError: MLflow\nmore")])
-    failed = [DagRun("finetune_ranker", "asset__7", "failed", "/root/airflow/logs/x")]
-    with pytest.raises(UserError, match=r"finetune_ranker failed for hour .* \(asset__7\): ConnectionError: MLflow; see /root/airflow/logs/x"):
+    failed = [DagRun("finetune_ranker", "asset__7", "failed", "/airflow/logs/x")]
+    said = r"finetune_ranker failed for hour .* \(asset__7\): ConnectionError: MLflow; see /airflow/logs/x"
+    with pytest.raises(UserError, match=said):
         wait(Played(lambda: failed))
 
 

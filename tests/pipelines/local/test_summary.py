@@ -21,7 +21,8 @@ def summed(make_root, ledger_row):
     """Two live hours; the second decision promotes."""
     root = make_root()
     settings = root.settings
-    root.release(HOURS[0], "rejected", reasons=("AUC per user: -0.0100, wanted above -0.003", "policy value: not measured"))
+    failed = "AUC per user: -0.0100, wanted above -0.003 (0.0010 [-0.0100, 0.0120], n=9000)"
+    root.release(HOURS[0], "rejected", reasons=(failed, "policy value: not measured"))
     root.release(HOURS[1], reasons=("all 8 gates passed",))
     for number, hour in enumerate(HOURS):
         ingested = ledger_row("ingest", hour, rows_out=1000 + number)
