@@ -29,6 +29,9 @@ class RankerConfig(ModelConfig):
     """Names of the input columns in order, and sizes.
 
     positions: rows of the position term; logged positions at or above positions - 1 share the last one.
+    rate: the item counter that is a smoothed click rate, and rate_base what it is for an item without showings: its log
+    ratio is added to every logit and to the towers' dot product, with a gain of 1 to begin with. A log without
+    impressions cannot teach it, and the first live hours would pay for that. "" for none.
     """
 
     user_counters: tuple[str, ...]
@@ -42,13 +45,15 @@ class RankerConfig(ModelConfig):
     hidden: int = 64
     positions: int = 11
     dropout: float = 0.1
+    rate: str = ""
+    rate_base: float = 0.1
 
 
 @dataclass(frozen=True)
 class _UserSide:
     numbers: Tensor  # (U, C_u) standardized
     history: EncodedHistory
-    tower: Tensor  # (U, D)
+    tower: Tensor  # (U, D + 1), the last column 1
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class _ItemSide:
     rows: Tensor  # (U, C) in the numbering of the history
     text: Tensor  # (U, C, D)
     numbers: Tensor  # (U, C, C_i + 1) standardized counters and age
-    tower: Tensor  # (U, C, D)
+    tower: Tensor  # (U, C, D + 1), the last column the log ratio of the rate
     cross: Tensor  # (U, C, X) raw
 
 
@@ -84,6 +89,7 @@ class Ranker(nn.Module):
         self.user_tower = _tower(2 * dim + users, hidden, dim)
         self.item_tower = _tower(dim + items + 1, hidden, dim)
         self.tower_bias = nn.Parameter(torch.zeros(()))
+        self.rate_gain = nn.Parameter(torch.ones(tasks))
         width = users + (items + 1) + cross + 5 + 2 * dim  # F
         self.bottom = nn.Sequential(
             nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(config.dropout),
@@ -146,7 +152,7 @@ class Ranker(nn.Module):
         user = self._user_side(batch.user, history, text)
         numbers = self.item_numbers(_with_age(batch.item_counters, batch.item_age_h))  # (B, C_i + 1)
         candidate = text[item]  # (B, D)
-        tower = self.item_tower(torch.cat([candidate, numbers], -1))
+        tower = self._item_tower(candidate, numbers, batch.item_counters)
         sides = (item, candidate, numbers, tower, batch.cross)
         logits, dot = self._pair_logits(user, _ItemSide(*(side.unsqueeze(1) for side in sides)))
         term = self._position_logits(batch.position)  # (B, T)
@@ -173,33 +179,48 @@ class Ranker(nn.Module):
 
     @torch.no_grad()
     def user_vectors(self, user: UserState, items: ItemTable) -> Tensor:
-        """(U, D). Its dot product with `item_vectors` orders the items for retrieval."""
+        """(U, D + 1). Its dot product with `item_vectors` orders the items for retrieval."""
         vectors, history = _used_rows(items, user.history)
         return self._user_side(user, history, self.text(vectors)).tower
 
     @torch.no_grad()
     def item_vectors(self, items: ItemTable, item_state: ItemState) -> Tensor:
-        """(N+1, D); row 0 is no item and must not be retrieved."""
+        """(N+1, D + 1); row 0 is no item and must not be retrieved."""
         return self._item_side(self.text(items.vectors), item_state)[1]
 
     def _item_side(self, text: Tensor, item_state: ItemState) -> tuple[Tensor, Tensor]:
         numbers = self.item_numbers(_with_age(item_state.counters, item_state.age_h))  # (N+1, C_i + 1)
-        return numbers, self.item_tower(torch.cat([text, numbers], -1))
+        return numbers, self._item_tower(text, numbers, item_state.counters)
+
+    def _item_tower(self, text: Tensor, numbers: Tensor, counters: Tensor) -> Tensor:
+        """(..., D + 1) of items: the tower's output and the log ratio of the rate."""
+        tower = self.item_tower(torch.cat([text, numbers], -1))
+        return torch.cat([tower, self._log_rate(counters).unsqueeze(-1)], -1)
+
+    def _log_rate(self, counters: Tensor) -> Tensor:
+        """(...) of raw counters (..., C_i)."""
+        if not self.config.rate:
+            return counters.new_zeros(counters.shape[:-1])
+        rate = counters[..., self.config.item_counters.index(self.config.rate)]
+        return (rate.clamp(min=1e-4) / self.config.rate_base).log()
 
     def _user_side(self, user: UserState, history_rows: Tensor, text: Tensor) -> _UserSide:
         numbers = self.user_numbers(user.counters)
         history = self.history(user, history_rows, text)
         tower = self.user_tower(torch.cat([history.mean, history.recent, numbers], -1))
-        return _UserSide(numbers, history, tower / self.config.dim**0.5)
+        one = tower.new_ones(*tower.shape[:-1], 1)
+        return _UserSide(numbers, history, torch.cat([tower / self.config.dim**0.5, one], -1))
 
     def _pair_logits(self, user: _UserSide, item: _ItemSide) -> tuple[Tensor, Tensor]:
         """Logits (U, C, T) without the position term, and the towers' dot product (U, C)."""
         similarity, pool = self.history.compare(user.history, item.text, item.rows)
         dot = torch.bmm(item.tower, user.tower.unsqueeze(-1))  # (U, C, 1)
+        match = dot - item.tower[..., -1:]  # without the rate, which the logits get by themselves
         numbers = user.numbers.unsqueeze(1).expand(-1, item.rows.shape[1], -1)  # (U, C, C_u)
         cross = self.cross_numbers(item.cross)
-        features = torch.cat([numbers, item.numbers, cross, similarity, dot, item.text, pool * item.text], -1)
+        features = torch.cat([numbers, item.numbers, cross, similarity, match, item.text, pool * item.text], -1)
         logits = self.heads(self.bottom(features)) + self.skip(features)  # (U, C, F) -> (U, C, T)
+        logits = logits + self.rate_gain * item.tower[..., -1:]
         return logits, dot.squeeze(-1)
 
     def _position_logits(self, position: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from spark_jobs.contracts import COUNTERS, HALF_LIVES_H
 RATE_HALF_LIVES_H = (24, 168)
 _PRIOR_SHOWINGS = 20.0
 _PRIOR_RATE = {"click_rate": 0.1, "reward_rate": 0.1}
+CLICK_RATE, CLICK_RATE_BASE = "click_rate_168h", _PRIOR_RATE["click_rate"]
 _RATES = tuple(f"{name}_{h}h" for name in _PRIOR_RATE for h in RATE_HALF_LIVES_H)
 _HALF_LIFE_H = np.tile(np.array(HALF_LIVES_H, dtype=float), len(COUNTERS) // len(HALF_LIVES_H))
 _AT = {name: number for number, name in enumerate(COUNTERS)}

@@ -14,6 +14,7 @@ from pipelines.settings import Settings
 from pipelines.steps.candidates import RANKER, STATE, base_hour, candidate_folder
 from pipelines.steps.example_batches import ExampleReader, joined
 from spark_jobs.contracts import HISTORY
+from spark_jobs.counters import CLICK_RATE, CLICK_RATE_BASE
 from spark_jobs.ranker_inputs import CROSS
 
 
@@ -69,6 +70,7 @@ def _first_state(reader: ExampleReader, fresh: RankerBatch, learning: FinetuneSe
     config = RankerConfig(
         user_counters=reader.names, item_counters=reader.names, cross=CROSS, tasks=reader.tasks, encoder_version=encoder_version,
         text_dim=table.vectors.shape[1], dim=settings.ranker.dim, history=HISTORY, hidden=settings.ranker.hidden,
+        rate=CLICK_RATE, rate_base=CLICK_RATE_BASE,
     )  # fmt: skip
     torch.manual_seed(settings.seed)
     ranker = Ranker(config)

@@ -157,3 +157,19 @@ def test_calibration_mends_scale_and_level_of_each_task_and_keeps_the_order(make
 
 def test_log_odds_of_a_reward_by_hand():
     torch.testing.assert_close(reward_log_odds(torch.tensor([0.85, 1.275]), 1.7), torch.tensor([0.0, 1.0986123]), atol=1e-5, rtol=0)
+
+
+def test_the_log_ratio_of_the_rate_moves_logits_and_retrieval_from_the_first_day(make_ranker_world):
+    world = make_ranker_world(rows=50)
+    plain = world.ranker()
+    rated = dataclasses.replace(world, config=dataclasses.replace(world.config, rate="shows", rate_base=2.0)).ranker()
+    ratio = (world.batch.item_counters[:, 1].clamp(min=1e-4) / 2.0).log()
+    with torch.no_grad():
+        moved = rated(world.batch, world.items) - plain(world.batch, world.items)
+        torch.testing.assert_close(moved, ratio.unsqueeze(1).expand(-1, 2), atol=1e-5, rtol=1e-5)
+        rows = world.batch.item
+        dots = [
+            (ranker.user_vectors(world.batch.user, world.items) * ranker.item_vectors(world.items, world.item_state)[rows]).sum(1)
+            for ranker in (plain, rated)
+        ]
+    torch.testing.assert_close(dots[1] - dots[0], ratio, atol=1e-4, rtol=1e-4)
