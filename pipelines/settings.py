@@ -89,7 +89,6 @@ class PolicySettings(_Section):
     least_effective: int = Field(ge=0)
     entropy: float = Field(ge=0)
     log_h: int = Field(ge=1, le=168)
-    max_slates: int = Field(ge=100)
 
 
 class Slates(_Section):
@@ -111,6 +110,7 @@ class Gates(_Section):
     fold_share: float = Field(gt=0, lt=1)
     fold_days: int = Field(ge=1)
     window_h: int = Field(ge=1, le=72)
+    max_slates: int = Field(ge=100)
 
 
 class RewardTermSettings(_Section):

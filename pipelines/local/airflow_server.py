@@ -107,7 +107,7 @@ def _configuration(settings: Settings, port: int, keys: dict[str, str]) -> str:
             "instance_name": f"recloop {settings.domain}",
         },
         "api_auth": {"jwt_secret": keys["jwt_secret"]},
-        "scheduler": {"scheduler_heartbeat_sec": 1, "enable_health_check": False},
+        "scheduler": {"scheduler_heartbeat_sec": 1, "scheduler_idle_sleep_time": 0.2, "enable_health_check": False},
         "dag_processor": {"parsing_processes": 1, "min_file_process_interval": 30},
     }  # fmt: skip
     lines = [f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in values.items()) for section, values in sections.items()]

@@ -51,14 +51,14 @@ class SlateLog:
         where = np.flatnonzero(rows)
         return SlateReader(self.settings, self.catalogue, self.slates.take(where)) if len(where) else None
 
-    def learning(self, at_most: int | None = None) -> SlateReader | None:
-        """Policy-drawn slates of users outside the gate fold, a hashed sample of ``policy.max_slates``, or fewer."""
+    def learning(self, at_most: int) -> SlateReader | None:
+        """Policy-drawn slates of users outside the gate fold, a hashed sample."""
         return self.reader(self._sample(self._by_policy() & ~self._gate(), at_most))
 
     def judging(self) -> SlateReader | None:
-        """Policy-drawn slates of the gate fold within ``gates.window_h``, a hashed sample of ``policy.max_slates``."""
+        """Policy-drawn slates of the gate fold within ``gates.window_h``, a hashed sample of ``gates.max_slates``."""
         recent = self._hours() >= shift(self.hour, -self.settings.gates.window_h)
-        return self.reader(self._sample(self._by_policy() & self._gate() & recent))
+        return self.reader(self._sample(self._by_policy() & self._gate() & recent, self.settings.gates.max_slates))
 
     def audited(self) -> LoggedSlates | None:
         """Every slate of which at least the first position was shown, as drawn."""
@@ -74,12 +74,12 @@ class SlateLog:
     def _hours(self) -> NDArray[np.object_]:
         return np.asarray(self.slates.decisions["hour"].to_pylist(), dtype=object)
 
-    def _sample(self, rows: NDArray[np.bool_], at_most: int | None = None) -> NDArray[np.bool_]:
+    def _sample(self, rows: NDArray[np.bool_], at_most: int) -> NDArray[np.bool_]:
         where = np.flatnonzero(rows)
         ids = self.slates.decisions["slate_id"].take(where).to_pylist()
         order = np.argsort(uniform(self.settings.seed, _SAMPLE, id_hash(ids))) if len(ids) else np.zeros(0, int)
         kept = np.zeros(len(rows), bool)
-        kept[where[order[: at_most or self.settings.policy.max_slates]]] = True
+        kept[where[order[:at_most]]] = True
         return kept
 
 

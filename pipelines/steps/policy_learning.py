@@ -12,6 +12,9 @@ from pipelines.steps.policy_judging import SlateLog
 from spark_jobs.drawing import CANDIDATE_FEATURES, USER_COUNTERS, USER_TEXT_WIDTH, Release, load_release
 
 
+LEARNED_SLATES = 2048  # of the log, a hashed sample: 200 steps of 256 see each 25 times
+
+
 @dataclass(frozen=True)
 class Lineage:
     """The hour's ranker candidate, the policy to go on from, and production as judged against (None at the first hour)."""
@@ -37,7 +40,7 @@ def lineage(settings: Settings, hour: str) -> Lineage:
 
 def refreshed(log: SlateLog | None, own: Lineage) -> tuple[Policy, RefreshReport, int]:
     """The refreshed policy, its distance from the start, and the slates that it learned from."""
-    reader = log.learning() if log else None
+    reader = log.learning(LEARNED_SLATES) if log else None
     if reader is None:
         return own.policy, RefreshReport(0.0, 0.0, 0.0, 0.0, 0), 0
     settings, slates = reader.settings, reader.composed(own.composed(own.policy)).slates
