@@ -27,7 +27,7 @@ bench: setup
 
 # Names what recloop made, and never the folder itself: RECLOOP_HOME may hold other things too.
 clean: down
-	@root="$${RECLOOP_HOME:-.recloop}"; for name in warehouse landing releases mlflow airflow run logs truth recloop.yaml; do \
+	@root="$${RECLOOP_HOME:-.recloop}"; for name in warehouse landing candidates releases mlflow airflow run logs truth cache recloop.yaml; do \
 		rm -rf -- "$${root:?}/$$name"; done; rmdir -- "$$root" 2> /dev/null || true
 
 lock:

@@ -11,7 +11,6 @@ from pipelines.steps.candidates import RANKER, candidate_folder
 from pipelines.steps.policy_judging import SlateLog
 from spark_jobs.drawing import CANDIDATE_FEATURES, USER_COUNTERS, USER_TEXT_WIDTH, Release, load_release
 
-
 LEARNED_SLATES = 2048  # of the log, a hashed sample: 200 steps of 256 see each 25 times
 
 
