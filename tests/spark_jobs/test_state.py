@@ -1,0 +1,87 @@
+"""State is a fold: whatever the order and grouping of the hours, the result is that of folding all at once."""
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from pyspark.sql import functions as F
+
+from spark_jobs.contracts import COUNTERS, HISTORY
+from spark_jobs.state import counters_at, counters_before, folded, history_entries, recent, with_counters
+
+START = datetime(2026, 11, 10, 8, tzinfo=UTC)
+EVENT = "event_id string, user_id string, item_id string, as_of timestamp, hour string, type string, reward double, weight double"
+
+
+def events(rows):
+    """(minutes after START, user, item, type, reward) as event rows."""
+    times = [START + timedelta(minutes=minutes) for minutes, *_ in rows]
+    return [
+        (f"e{n:04d}", user, item, at, at.strftime("%Y-%m-%dT%H"), kind, reward, reward)
+        for n, (at, (_, user, item, kind, reward)) in enumerate(zip(times, rows, strict=True))
+    ]
+
+
+def increments(spark, rows):
+    """The hours' increments of users, as build_increments makes them."""
+    found = spark.createDataFrame(events(rows), EVENT)
+    end = F.to_timestamp(F.concat("hour", F.lit(":00:00Z"))) + F.expr("INTERVAL 1 HOUR")
+    history = recent(history_entries(found), "hour")
+    users = counters_at(with_counters(found), "user_id", end, "hour").join(history, on=["user_id", "hour"], how="left")
+    return users.withColumn("as_of", end).drop("hour").persist()
+
+
+def fold(spark, deltas, at):
+    touched = deltas.select("user_id").distinct().withColumn("cut", F.lit(at))
+    return folded(touched, deltas.withColumn("known_from", F.col("as_of")), "user_id")
+
+
+def test_counters_decay_by_their_half_life(spark):
+    deltas = with_counters(spark.createDataFrame(events([(0, "u", "i", "click", 0.5), (60, "u", "j", "impression", 0.0)]), EVENT))
+    row = counters_at(deltas, "user_id", F.lit(START + timedelta(hours=24))).first()
+    assert row["clicks_1h"] == pytest.approx(2.0**-24)
+    assert row["clicks_24h"] == pytest.approx(0.5)
+    assert row["clicks_168h"] == pytest.approx(2 ** (-24 / 168))
+    assert row["reward_24h"] == pytest.approx(0.25)
+    assert row["impressions_24h"] == pytest.approx(2 ** (-23 / 24))
+    assert row["purchases_24h"] == 0.0
+
+
+def test_nothing_is_known_before_the_end_of_its_loop_hour(spark):
+    deltas = with_counters(spark.createDataFrame(events([(10, "u", "i", "click", 1.0)]), EVENT))
+    deltas = deltas.withColumn("known_from", F.lit(START + timedelta(hours=1)))
+    cuts = [START + timedelta(minutes=30), START + timedelta(hours=1)]
+    needs = spark.createDataFrame([("u", cut) for cut in cuts], "user_id string, cut timestamp")
+    clicks = [row["clicks_24h"] for row in counters_before(needs, deltas, "user_id").orderBy("cut").collect()]
+    assert clicks[0] == 0.0 and clicks[1] == pytest.approx(2 ** (-50 / 60 / 24))
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_folding_hour_by_hour_equals_folding_all(spark, seed):
+    random = np.random.default_rng(seed)
+    kinds = ["impression", "click", "watch", "rating"]
+    minutes = sorted(random.integers(0, 240, 150).tolist())
+    rows = [(m, f"u{random.integers(4)}", f"i{random.integers(80)}", kinds[random.integers(4)], float(random.random())) for m in minutes]
+    deltas, end = increments(spark, rows), START + timedelta(hours=4)
+    whole = {row["user_id"]: row for row in fold(spark, deltas, end).collect()}
+    state = None
+    for hour in range(4):
+        at = START + timedelta(hours=hour + 1)
+        own = deltas.where(F.col("as_of") == F.lit(at))
+        state = fold(spark, own if state is None else own.unionByName(state), at).persist()
+    stepwise = {row["user_id"]: row for row in fold(spark, state, end).collect()}
+    assert whole.keys() == stepwise.keys()
+    for user, row in whole.items():
+        assert [row[name] for name in COUNTERS] == pytest.approx([stepwise[user][name] for name in COUNTERS], abs=1e-9)
+        assert row["recent"] == stepwise[user]["recent"]
+
+
+def test_history_keeps_the_last_items_by_time_and_then_by_event_one_entry_each(spark):
+    many = [(n, "u", f"i{n:03d}", "click", 0.1) for n in range(HISTORY + 10)]
+    again = [(HISTORY + 10, "u", "i055", "rating", 0.9), (HISTORY + 10, "u", "i056", "click", 0.0)]
+    found = spark.createDataFrame(events([*many, *again]), EVENT)
+    (row,) = recent(history_entries(found)).collect()
+    items = [entry["item_id"] for entry in row["recent"]]
+    assert len(items) == len(set(items)) == HISTORY
+    assert items[-2:] == ["i055", "i056"] and items[0] == "i010"
+    assert {entry["item_id"]: entry["weight"] for entry in row["recent"]}["i055"] == 0.9
