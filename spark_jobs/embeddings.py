@@ -3,13 +3,17 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from models.encoder import Encoder
+from models.encoder_files import encoder_version
+
+if TYPE_CHECKING:
+    from models.encoder import Encoder
+
 
 
 @dataclass(frozen=True)
@@ -20,10 +24,17 @@ class EncoderSpec:
     pooling: Literal["mean", "last"]
     max_tokens: int
 
+    @property
+    def version(self) -> str:
+        """12 hex digits of what decides the vectors."""
+        return encoder_version(self.path, self.pooling, self.max_tokens)
+
 
 @cache
-def load_encoder(spec: EncoderSpec) -> Encoder:
-    """The encoder of this process, loaded at the first call."""
+def load_encoder(spec: EncoderSpec) -> "Encoder":
+    """The encoder of this process, loaded at the first call: only where a text changed is torch needed."""
+    from models.encoder import Encoder
+
     return Encoder(spec.path, pooling=spec.pooling, max_tokens=spec.max_tokens)
 
 

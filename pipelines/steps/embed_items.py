@@ -19,7 +19,7 @@ FEW = 256  # texts that one worker encodes sooner than a second one has loaded i
 
 def encoder_spec(settings: Settings) -> "EncoderSpec":
     """The encoder that the settings name; the packaged MiniLM where they name none."""
-    from models.encoder import default_encoder_path
+    from models.encoder_files import default_encoder_path
     from spark_jobs.embeddings import EncoderSpec
 
     encoder = settings.encoder
@@ -28,11 +28,11 @@ def encoder_spec(settings: Settings) -> "EncoderSpec":
 
 def embed_items(spark: "SparkSession", attempt: Attempt) -> Outcome:
     """Encodes new and changed texts with the encoder's version beside them."""
-    from spark_jobs.embeddings import embedded, load_encoder
+    from spark_jobs.embeddings import embedded
     from spark_jobs.items import current_items, only_changed, with_text_hash
 
     settings, spec = attempt.settings, encoder_spec(attempt.settings)
-    version = load_encoder(spec).version
+    version = spec.version
     with attempt.stage("find"):
         items = with_text_hash(current_items(read_input(spark, attempt, "items", "ingest")))
         changed = only_changed(items, read_frame(spark, settings, "item_embeddings"), version)

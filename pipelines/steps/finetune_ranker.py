@@ -37,10 +37,9 @@ def _learn(current: Attempt) -> Outcome:
     from pipelines.steps.ranker_judging import gate_metrics, judge, judged_hours, prequential
     from pipelines.steps.ranker_learning import base_state, learn
     from pipelines.steps.reach import served
-    from spark_jobs.embeddings import load_encoder
 
     settings, hour = current.settings, current.hours[-1]
-    encoder_version = load_encoder(encoder_spec(settings)).version
+    encoder_version = encoder_spec(settings).version
     champion, base = production_before(settings, hour), base_state(settings, hour)
     with current.stage("record"):
         reader = _reader(current, encoder_version)

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from models.encoder import Encoder, default_encoder_path
+from models.encoder import Encoder
+from models.encoder_files import default_encoder_path
 
 TITLES = [
     "Red wine glasses, set of six",

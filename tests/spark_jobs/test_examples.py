@@ -38,7 +38,8 @@ def test_a_reaction_credits_its_request_else_the_latest_earlier_showing_in_the_w
     shown = [("a", "r1", 0), ("b", "r2", 20), ("c", "r3", 50)]
     feedback = [
         ("same", "r1", 30, "click"), ("latest", None, 30, "click"), ("strange request", "r9", 30, "click"),
-        ("before all", None, -5, "click"), ("too late", None, 111, "click"), ("rating has a day", None, 111, "rating"), ("own request too late", "r1", 61, "click"),
+        ("before all", None, -5, "click"), ("too late", None, 111, "click"), ("rating has a day", None, 111, "rating"),
+        ("own request too late", "r1", 61, "click"),
     ]  # fmt: skip
     assert credited(feedback, shown) == {
         "same": ("a", "request"), "latest": ("b", "window"), "strange request": ("b", "window"), "before all": (None, "none"),

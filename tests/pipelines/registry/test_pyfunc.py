@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 import torch
 
-from models.encoder import Encoder, default_encoder_path
+from models.encoder import Encoder
+from models.encoder_files import default_encoder_path
 from models.records import ItemTable, RankerBatch, UserState
 from pipelines.registry.runs import tracked_run
 from pipelines.registry.versions import model_name, register
