@@ -130,10 +130,16 @@ def _target_weights(slates: LoggedSlates, target_logits: Tensor) -> Tensor:
 
 
 def effective_share(slates: LoggedSlates, target_logits: Tensor) -> float:
-    """Effective sample size of the target's weights over the number of slates, in (0, 1]; 0 without slates."""
-    weights = _last_shown_weights(slates, target_logits).double()
-    square = weights.square().sum().item()
-    return weights.sum().item() ** 2 / square / len(weights) if square > 0 else 0.0
+    """Effective sample size over the number of slates, in (0, 1]; 0 without slates.
+
+    RIPS weighs the reward at position k by the prefix down to k: (sum W)^2 / sum W^2 of each position over the slates that showed
+    it, averaged by how much of the reward lies there.
+    """
+    weights = _target_weights(slates, target_logits).double()  # (S, K)
+    reward = torch.where(slates.shown, slates.reward, torch.zeros_like(slates.reward)).double().abs().sum(0)  # (K,)
+    reward = reward if reward.sum() > 0 else slates.shown.double().sum(0)
+    kish = weights.sum(0).square() / weights.square().sum(0).clamp(min=1e-300) / slates.shown.sum(0).clamp(min=1)
+    return float((kish * reward).sum() / reward.sum()) if reward.sum() > 0 else 0.0
 
 
 def _last_shown_weights(slates: LoggedSlates, target_logits: Tensor) -> Tensor:
@@ -153,5 +159,5 @@ def _summary(
         per_slate.double().cpu().numpy(), slates.user.cpu().numpy(), confidence, seed, resamples
     )
     weights = _last_shown_weights(slates, target_logits).double()
-    size = effective_share(slates, target_logits) * len(weights)
+    size = effective_share(slates, target_logits) * len(slates)
     return PolicyValue(mean, low, high, size, weights.max().item() if len(weights) else 0.0, len(slates))

@@ -108,7 +108,7 @@ class LoggedSlates(TensorRecord):
 
 @dataclass(frozen=True)
 class PolicyValue:
-    """Mean reward a slate with its interval; `n` slates, weights are those of the last shown position."""
+    """Mean reward a slate with its interval over `n` slates; the largest weight is that of a last shown position."""
 
     mean: float
     low: float
