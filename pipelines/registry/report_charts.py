@@ -49,7 +49,8 @@ def hourly_charts(data: ReportData) -> list[Chart]:
                data.named("propensity_mean_weight"), hours, "mean importance weight", reference=1.0),
         _lines("Propensity audit: largest gap", "Logged against recomputed propensity; above the line the audit fails.",
                data.named("propensity_max_error"), hours, "largest gap", limit=AUDIT_ERROR),
-        _bars("Events", "Records taken by each hour.", {"events": {h: float(n) for h, n in data.events.items()}}, hours, "events"),
+        _bars("Events", "Records taken by each hour; those of a pass over several hours are shared among them.",
+              {"events": {h: float(n) for h, n in data.events.items()}}, hours, "events"),
         _bars("Seconds by step", "Wall seconds of each hour's steps; a pass over several hours is shared among them.",
               data.seconds, hours, "seconds"),
     ]  # fmt: skip
@@ -77,7 +78,7 @@ def _lines(
         if level is not None:
             axis.axhline(level, color=color, lw=1)
     if limit is not None:
-        axis.set_yscale("log")
+        axis.set_yscale("symlog", linthresh=limit / 100)  # a gap of exactly 0 is the rule
     if len(series) > 1:
         axis.legend(frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.22))
     axis.set_ylabel(unit)

@@ -38,7 +38,7 @@ class StepTime:
 
 @dataclass(frozen=True)
 class ReportData:
-    """``events``: records taken by hour; ``seconds``: by step and hour, a pass over several hours shared among them."""
+    """``events``: records taken by hour; ``seconds``: by step and hour; those of a pass over several hours are shared among them."""
 
     releases: Sequence[ReleaseRow]
     metrics: Sequence[HourMetric]
@@ -68,7 +68,7 @@ def read_report(settings: Settings) -> ReportData:
     return ReportData(
         releases=all_releases(settings),
         metrics=sorted(metrics, key=lambda found: (found.hour, found.metric.name, found.metric.subject)),
-        events={row.hour: row.rows_out or 0 for row in done if row.step == "ingest"},
+        events=_events(done),
         seconds=_seconds(done),
         steps=[_step_time(step, rows) for step in _known_steps(rows)],
         failures=[row for row in rows if row.status == "failed"][::-1],
@@ -90,6 +90,14 @@ def _step_time(step: str, rows: Sequence[LedgerRow]) -> StepTime:
             stages[stage].append(seconds)
     middle = [(stage, median(seconds)) for stage, seconds in stages.items()]
     return StepTime(step, len({row.hour for row in done}), median(walls) if walls else None, max(walls, default=None), middle, own[-1])
+
+
+def _events(done: Sequence[LedgerRow]) -> dict[str, int]:
+    passes: dict[object, list[LedgerRow]] = defaultdict(list)
+    for row in done:
+        if row.step == "ingest":
+            passes[row.started_at].append(row)
+    return {row.hour: (row.rows_out or 0) // len(rows) for rows in passes.values() for row in rows}
 
 
 def _seconds(done: Sequence[LedgerRow]) -> dict[str, dict[str, float]]:
