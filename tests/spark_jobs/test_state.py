@@ -28,7 +28,12 @@ def increments(spark, rows):
     end = F.to_timestamp(F.concat("hour", F.lit(":00:00Z"))) + F.expr("INTERVAL 1 HOUR")
     history = recent(history_entries(found), "hour")
     users = counters_at(with_counters(found), "user_id", end, "hour").join(history, on=["user_id", "hour"], how="left")
-    return users.withColumn("as_of", end).drop("hour").persist()
+    return users.withColumn("as_of", end).drop("hour")
+
+
+def stored(spark, frame):
+    """The frame as if read from a table: without the plan that made it."""
+    return spark.createDataFrame(frame.toArrow())
 
 
 def fold(spark, deltas, at):
@@ -62,13 +67,13 @@ def test_folding_hour_by_hour_equals_folding_all(spark, seed):
     kinds = ["impression", "click", "watch", "rating"]
     minutes = sorted(random.integers(0, 240, 150).tolist())
     rows = [(m, f"u{random.integers(4)}", f"i{random.integers(80)}", kinds[random.integers(4)], float(random.random())) for m in minutes]
-    deltas, end = increments(spark, rows), START + timedelta(hours=4)
+    deltas, end = stored(spark, increments(spark, rows)), START + timedelta(hours=4)
     whole = {row["user_id"]: row for row in fold(spark, deltas, end).collect()}
     state = None
     for hour in range(4):
         at = START + timedelta(hours=hour + 1)
         own = deltas.where(F.col("as_of") == F.lit(at))
-        state = fold(spark, own if state is None else own.unionByName(state), at).persist()
+        state = stored(spark, fold(spark, own if state is None else own.unionByName(state), at))
     stepwise = {row["user_id"]: row for row in fold(spark, state, end).collect()}
     assert whole.keys() == stepwise.keys()
     for user, row in whole.items():

@@ -1,0 +1,158 @@
+"""Landing files to features on the real server: each record once, whatever is repeated, late, refused or run again."""
+
+import json
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from deltalake import DeltaTable
+
+from pipelines.errors import UserError
+from pipelines.hours import parse_hour, shift
+from pipelines.lake import ledger
+from pipelines.steps import build_features, step
+
+START = "2026-11-10T08"
+FIRST, SECOND = shift(START, 1), shift(START, 2)
+
+
+def at(hour, minute=10):
+    return (parse_hour(hour) + timedelta(minutes=minute)).isoformat()
+
+
+def land(settings, kind, name, records):
+    path = settings.landing / kind / f"{name}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join((record if isinstance(record, str) else json.dumps(record)) + "\n" for record in records))
+
+
+def impression(number, hour, user="u1", minute=10):
+    return {"event_id": f"i{number}", "request_id": f"r{number}", "user_id": user, "item_id": f"m{number % 5}", "position": 0,
+            "ts": at(hour, minute)}  # fmt: skip
+
+
+def click(number, hour, user="u1", minute=12):
+    about = {"request_id": f"r{number}", "user_id": user, "item_id": f"m{number % 5}"}
+    return {"event_id": f"c{number}", **about, "ts": at(hour, minute), "type": "click"}
+
+
+@pytest.fixture
+def root(loop_settings):
+    """A root whose first load of five items and six ratings is done."""
+    settings = loop_settings()
+    items = [{"item_id": f"m{n}", "title": f"Film {n}", "attributes": {"duration_s": "100"}} for n in range(5)]
+    land(settings, "items", "catalogue", items)
+    ratings = [(f"u{n % 2}", f"m{n % 5}", 5 if n % 3 else 2) for n in range(6)]
+    land(settings, "feedback", "history", [
+        {"event_id": f"h{n}", "user_id": user, "item_id": item, "ts": at(START, n), "type": "rating", "value": stars}
+        for n, (user, item, stars) in enumerate(ratings)
+    ])  # fmt: skip
+    assert build_features.run(settings, START).status == "done"
+    return settings
+
+
+def rows(settings, table):
+    return DeltaTable(str(settings.warehouse / table)).to_pyarrow_table().to_pylist()
+
+
+def content(settings):
+    """Every row of the data tables, as multisets."""
+    names = ("impressions", "feedback", "training_examples", "user_hour", "item_hour", "user_features", "item_features", "item_embeddings")
+    return {name: Counter(str(sorted(row.items(), key=str)) for row in rows(settings, name)) for name in names}
+
+
+def hours_of(settings, table):
+    return {row["event_id"]: row["hour"] for row in rows(settings, table)}
+
+
+def test_each_record_is_taken_once_and_late_ones_join_the_first_open_hour(root, monkeypatch):
+    land(root, "impressions", "one", [impression(1, FIRST), impression(2, FIRST), impression(3, SECOND)])
+    land(root, "feedback", "one", [click(1, FIRST)])
+    build_features.run(root, FIRST)
+    assert hours_of(root, "impressions") == {"i1": FIRST, "i2": FIRST}, "an hour takes no record of a later one"
+    before = content(root)
+    assert build_features.run(root, FIRST).status == "unchanged"
+    assert content(root) == before
+
+    land(root, "impressions", "late", [impression(4, FIRST, minute=40)])
+    land(root, "impressions", "again", [impression(1, FIRST), impression(3, SECOND)])
+    land(root, "feedback", "late", [click(2, SECOND, minute=2)])
+    build_features.run(root, SECOND)
+    assert hours_of(root, "impressions") == {"i1": FIRST, "i2": FIRST, "i3": SECOND, "i4": SECOND}
+    examples = {(row["example_id"], row["revision"]): row for row in rows(root, "training_examples") if row["hour"] != START}
+    assert set(examples) == {("i1", 0), ("i2", 0), ("i3", 0), ("i4", 0), ("i2", 1)}
+    assert examples["i1", 0]["labels"]["click"] == 1.0 and examples["i2", 0]["labels"]["click"] == 0.0
+    assert examples["i2", 1]["labels"]["click"] == 1.0 and examples["i2", 1]["previous_labels"]["click"] == 0.0
+    known = [row["user"]["clicks_24h"] for (name, _), row in examples.items() if name in ("i1", "i2")]
+    assert not any(known), "only what was known before the hour"
+
+    whole = content(root)
+    for module in (step, build_features):
+        monkeypatch.setattr(module, "code_version", lambda: "mended")
+    assert build_features.run(root, FIRST).status == "done"
+    assert content(root) == whole, "other code with the same outcome: the same rows, nothing doubled"
+
+
+def test_two_hours_in_one_pass_are_the_same_as_one_after_the_other(loop_settings, root):
+    other = loop_settings("other")
+    for settings, passes in ((root, [FIRST, SECOND]), (other, [START, SECOND])):
+        if settings is other:
+            for kind, name in (("items", "catalogue"), ("feedback", "history")):
+                land(other, kind, name, (root.landing / kind / f"{name}.jsonl").read_text().splitlines())
+        land(settings, "impressions", "both", [impression(n, hour) for n, hour in ((1, FIRST), (2, FIRST), (3, SECOND))])
+        land(settings, "feedback", "both", [click(1, FIRST), click(2, SECOND, minute=3), click(3, SECOND)])
+        for hour in passes:
+            build_features.run(settings, hour)
+    one, two = content(root), content(other)
+    for table in ("impressions", "feedback", "training_examples", "user_hour", "item_hour", "item_embeddings"):
+        assert one[table] == two[table], table
+    for table, key in (("user_features", "user_id"), ("item_features", "item_id")):
+        left, right = ({row[key]: row for row in rows(settings, table)} for settings in (root, other))
+        assert left.keys() == right.keys()
+        for name, row in left.items():
+            ages = [(other_row["as_of"] - row["as_of"]).total_seconds() / 3600 for other_row in (right[name],)]
+            assert right[name]["clicks_24h"] == pytest.approx(row["clicks_24h"] * 2 ** (-ages[0] / 24), abs=1e-9)
+
+
+def test_refused_records_are_kept_with_their_reason_and_too_many_stop_the_hour(root):
+    good = [impression(n, FIRST) for n in range(40)]
+    odd = '{"user_id": "u1",  "item_id": "m1", "position": "first"}'
+    land(root, "impressions", "mixed", [*good, odd])
+    build_features.run(root, FIRST)
+    (refused,) = rows(root, "quarantine")
+    assert (refused["raw"], refused["reason"], refused["hour"], refused["line"]) == (odd, "missing_key", FIRST, 41)
+    before = content(root)
+    land(root, "impressions", "bad", [impression(50, SECOND), odd, odd])
+    with pytest.raises(UserError, match=r"66\.7% of 3 records refused \(missing_key 2\), at most 5\.0% allowed"):
+        build_features.run(root, SECOND)
+    assert content(root) == before
+    assert ledger.rows(root, "ingest", SECOND)[-1].status == "failed"
+
+
+def test_a_file_that_changes_after_it_was_taken_is_named(root, monkeypatch):
+    land(root, "impressions", "one", [impression(1, FIRST)])
+    build_features.run(root, FIRST)
+    before = content(root)
+    land(root, "impressions", "one", [impression(1, FIRST), impression(2, FIRST)])
+    for module in (step, build_features):
+        monkeypatch.setattr(module, "code_version", lambda: "other")
+    with pytest.raises(UserError, match=r"impressions/one\.jsonl changed after it was taken"):
+        build_features.run(root, FIRST)
+    assert content(root) == before
+
+
+def test_too_many_missing_hours_name_the_backfill(root):
+    with pytest.raises(UserError, match=f"recloop backfill --from {FIRST}"):
+        build_features.run(root, shift(START, 60))
+
+
+def test_every_commit_of_a_table_is_by_the_engine_of_its_contract(root):
+    from spark_jobs.contracts import TABLES
+
+    for path in root.warehouse.iterdir():
+        table = DeltaTable(str(path))
+        engines = {commit.get("engineInfo", commit.get("clientVersion", "")) for commit in table.history()}
+        word = "Spark" if TABLES[path.name].engine == "spark" else "delta-rs"
+        assert all(word.lower() in str(engine).lower() for engine in engines), (path.name, engines)
+        features = set(table.protocol().reader_features or []) | set(table.protocol().writer_features or [])
+        assert features <= {"appendOnly", "invariants", "checkConstraints", "changeDataFeed"}, path.name
