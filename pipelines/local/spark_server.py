@@ -66,7 +66,10 @@ def _conf(settings: Settings, port: int) -> dict[str, str]:
         "spark.python.daemon.module": "spark_jobs.worker_daemon",
         "spark.local.dir": str(scratch),
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
-        "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={scratch} -Dderby.system.home={scratch} -Duser.timezone=UTC",
+        # without exit on a full heap the server lives on, answers the port and fails every call
+        "spark.driver.extraJavaOptions": (
+            f"-Djava.io.tmpdir={scratch} -Dderby.system.home={scratch} -Duser.timezone=UTC -XX:+ExitOnOutOfMemoryError"
+        ),
     }
 
 

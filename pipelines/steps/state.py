@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from pipelines.hours import end_of
 from pipelines.lake import ledger
 from pipelines.lake.tables import read_frame
 from pipelines.lake.writes import merge_by_key, overwrite, replace_hours
@@ -99,14 +98,13 @@ def _fold(spark: "SparkSession", attempt: Attempt, key: str, refold_to: str | No
     deltas = read_input(spark, attempt, increments, "build_increments")
     if refold_to is None:
         deltas = hours_of(deltas, attempt)
-        touched = deltas.select(key).distinct()
-        before = previous_cache(spark, attempt, cache).join(touched, on=key, how="left_semi")
-        deltas = deltas.drop("hour").unionByName(before)
     else:
-        deltas = deltas.where(F.col("hour") <= refold_to).drop("hour")
-        touched = deltas.select(key).distinct()
-    end = end_of(refold_to or attempt.hours[-1])
-    rows = folded(touched.withColumn("cut", F.lit(end)), deltas.withColumn("known_from", F.col("as_of")), key)
+        deltas = deltas.where(F.col("hour") <= refold_to)
+    touched = deltas.groupBy(key).agg(F.max("as_of").alias("cut"))  # each row's own last hour: advancing and refolding agree
+    deltas = deltas.drop("hour")
+    if refold_to is None:
+        deltas = deltas.unionByName(previous_cache(spark, attempt, cache).join(touched.select(key), on=key, how="left_semi"))
+    rows = folded(touched, deltas.withColumn("known_from", F.col("as_of")), key)
     write = merge_by_key if refold_to is None else overwrite
     attempt.outputs[cache] = write(rows, attempt.settings, cache, attempt.hours, attempt.step)
 

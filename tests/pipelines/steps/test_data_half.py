@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from datetime import timedelta
+from operator import itemgetter
 
 import pytest
 from deltalake import DeltaTable
@@ -11,6 +12,7 @@ from pipelines.errors import UserError
 from pipelines.hours import parse_hour, shift
 from pipelines.lake import ledger
 from pipelines.steps import build_features, step
+from spark_jobs.contracts import COUNTERS
 
 START = "2026-11-10T08"
 FIRST, SECOND = shift(START, 1), shift(START, 2)
@@ -57,8 +59,22 @@ def rows(settings, table):
 
 def content(settings):
     """Every row of the data tables, as multisets."""
-    names = ("impressions", "feedback", "training_examples", "user_hour", "item_hour", "user_features", "item_features", "item_embeddings")
+    names = ("impressions", "feedback", "training_examples", "user_hour", "item_hour", "item_embeddings")
     return {name: Counter(str(sorted(row.items(), key=str)) for row in rows(settings, name)) for name in names}
+
+
+def assert_same_caches(left, right):
+    """The same keys, instants and histories, and counters within 1e-9."""
+    for table, key in (("user_features", "user_id"), ("item_features", "item_id")):
+        assert [row[key] for row in left[table]] == [row[key] for row in right[table]]
+        for one, two in zip(left[table], right[table], strict=True):
+            assert one["as_of"] == two["as_of"] and one.get("recent") == two.get("recent")
+            assert [one[name] for name in COUNTERS] == pytest.approx([two[name] for name in COUNTERS], abs=1e-9)
+
+
+def caches(settings):
+    keys = {"user_features": "user_id", "item_features": "item_id"}
+    return {table: sorted(rows(settings, table), key=itemgetter(key)) for table, key in keys.items()}
 
 
 def hours_of(settings, table):
@@ -86,11 +102,12 @@ def test_each_record_is_taken_once_and_late_ones_join_the_first_open_hour(root, 
     known = [row["user"]["clicks_24h"] for (name, _), row in examples.items() if name in ("i1", "i2")]
     assert not any(known), "only what was known before the hour"
 
-    whole = content(root)
+    whole, folded = content(root), caches(root)
     for module in (step, build_features):
         monkeypatch.setattr(module, "code_version", lambda: "mended")
     assert build_features.run(root, FIRST).status == "done"
     assert content(root) == whole, "other code with the same outcome: the same rows, nothing doubled"
+    assert_same_caches(caches(root), folded)
 
 
 def test_two_hours_in_one_pass_are_the_same_as_one_after_the_other(loop_settings, root):
@@ -106,12 +123,7 @@ def test_two_hours_in_one_pass_are_the_same_as_one_after_the_other(loop_settings
     one, two = content(root), content(other)
     for table in ("impressions", "feedback", "training_examples", "user_hour", "item_hour", "item_embeddings"):
         assert one[table] == two[table], table
-    for table, key in (("user_features", "user_id"), ("item_features", "item_id")):
-        left, right = ({row[key]: row for row in rows(settings, table)} for settings in (root, other))
-        assert left.keys() == right.keys()
-        for name, row in left.items():
-            ages = [(other_row["as_of"] - row["as_of"]).total_seconds() / 3600 for other_row in (right[name],)]
-            assert right[name]["clicks_24h"] == pytest.approx(row["clicks_24h"] * 2 ** (-ages[0] / 24), abs=1e-9)
+    assert_same_caches(caches(root), caches(other))
 
 
 def test_refused_records_are_kept_with_their_reason_and_too_many_stop_the_hour(root):

@@ -1,0 +1,111 @@
+"""Serving features are training features: the same state, read from the cache or from an example."""
+
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+import torch
+
+from spark_jobs.catalogue import build_catalogue, current_rows, item_state
+from spark_jobs.contracts import COUNTERS, HISTORY, TABLES
+from spark_jobs.counters import counter_names
+from spark_jobs.ranker_inputs import cross_features, examples_batch, user_states
+
+CUT = datetime(2026, 11, 12, 8, tzinfo=UTC)
+AS_OF = CUT - timedelta(hours=30)
+TASKS = ("click", "watch")
+NAMES = counter_names(TASKS)
+COUNTS = {name: 1.0 + number for number, name in enumerate(COUNTERS)}
+
+
+def rows(name, values):
+    return pa.Table.from_pylist(values, schema=TABLES[name].schema)
+
+
+def decay(counts):
+    """By definition, without numpy: half a counter is left after its half-life."""
+    return {name: value * 0.5 ** (30 / int(name.rsplit("_", 1)[1][:-1])) for name, value in counts.items()}
+
+
+@pytest.fixture
+def catalogue():
+    def item(name, hour, **values):
+        known = {"title": name, "available": True, "updated_hour": hour, "published_at": CUT - timedelta(hours=100), "tags": ["a"]}
+        return known | {"item_id": name} | values
+
+    items = [item("x", "h1", tags=["old"]), item("x", "h2", tags=["a", "b"], category="a"), item("z", "h1", tags=None, published_at=None),
+             item("y", "h1", available=False)]  # fmt: skip
+    vectors = [("x", "v1", [1.0, 0.0]), ("y", "v1", [0.0, 2.0]), ("x", "v2", [9.0, 9.0]), ("gone", "v1", [7.0, 7.0])]
+    embeddings = [{"item_id": i, "encoder_version": v, "text_hash": "", "vector": vector} for i, v, vector in vectors]
+    kept = [row for row in embeddings if row["item_id"] != "gone"]
+    return build_catalogue(current_rows(rows("items", items)), rows("item_embeddings", kept), "v1")
+
+
+def test_the_catalogue_is_the_last_row_of_each_item_in_id_order(catalogue):
+    assert catalogue.ids.to_pylist() == ["x", "y", "z"]
+    assert catalogue.rows(pa.array(["z", "new", "x", None])).tolist() == [3, 0, 1, 0]
+    assert catalogue.table.vectors.tolist() == [[0, 0], [1, 0], [0, 2], [0, 0]], "another encoder's vector is not used"
+    assert catalogue.available.tolist() == [False, True, False, True]
+    assert catalogue.tags[[0, 3]].abs().sum() == 0
+    assert catalogue.tags[1].tolist() == pytest.approx([0.5**0.5, 0.5**0.5]) and catalogue.tags[2].tolist() == [1.0, 0.0]
+    assert catalogue.age_h(int(CUT.timestamp() * 1e6))[1] == pytest.approx(100)
+
+
+def entry(hours_before, item, weight=1.0):
+    return {"ts": CUT - timedelta(hours=hours_before), "item_id": item, "weight": weight}
+
+
+HISTORY_OF_U = [entry(50, "y", 0.5), entry(40, "gone", 0.9), entry(31, "x")]
+
+
+@pytest.fixture
+def served(catalogue):
+    cached = [entry | {"event_id": f"e{n}"} for n, entry in enumerate(HISTORY_OF_U)]
+    users = rows("user_features", [{"user_id": "u", "as_of": AS_OF, "recent": cached, **COUNTS}, {"user_id": "new", "as_of": CUT}])
+    return user_states(users, catalogue, CUT, NAMES)
+
+
+def example(**values):
+    user = {**decay(COUNTS), "recent": HISTORY_OF_U}
+    known = {
+        "example_id": "e", "revision": 0, "user_id": "u", "item_id": "x", "ts": CUT, "known_at": CUT, "position": 4,
+        "labels": {"click": 1.0}, "reward": 0.0, "reward_version": "v", "user": user, "item": decay(COUNTS), "hour": "2026-11-12T08",
+    }  # fmt: skip
+    return known | values
+
+
+def test_serving_and_training_see_the_same_user_and_item(catalogue, served):
+    examples = [example(), example(user={"recent": None}, item_id="unknown", item={})]
+    batch = examples_batch(rows("training_examples", examples), catalogue, NAMES, TASKS)
+    for name in ("counters", "history", "history_age_h", "history_weight"):
+        assert torch.allclose(getattr(batch.user, name).float(), getattr(served, name).float()), name
+    assert served.history[0, -3:].tolist() == [2, 0, 1] and served.history[0, : HISTORY - 3].sum() == 0
+    assert served.history_age_h[0, -3:].tolist() == pytest.approx([50, 40, 31])
+    items = rows("item_features", [{"item_id": "x", "as_of": AS_OF, **COUNTS}])
+    state = item_state(catalogue, items, CUT, NAMES)
+    assert torch.allclose(batch.item_counters[0], state.counters[1])
+    assert torch.allclose(batch.item_counters[1], state.counters[0]), "an unknown item has what an item nobody met has"
+    assert batch.item.tolist() == [1, 0] and batch.item_age_h[0] == pytest.approx(100) == state.age_h[1]
+    assert torch.allclose(batch.cross[:1], cross_features(served, catalogue, torch.tensor([[1], [1]]))[0])
+
+
+def test_tag_affinity_is_the_weighted_mean_of_what_was_liked(catalogue, served):
+    affinity = cross_features(served, catalogue, torch.tensor([[1, 2, 3], [1, 2, 3]]))[..., 0]
+    root = 0.5**0.5
+    assert affinity[0].tolist() == pytest.approx([(0.5 * root + 1.0) / 1.5, (0.5 + root) / 1.5, 0.0])
+    assert affinity[1].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_late_label_is_one_positive_net_of_its_correction(catalogue):
+    examples = [
+        example(labels={"click": 0.0, "watch": None}),
+        example(revision=1, labels={"click": 1.0, "watch": 0.4}, previous_labels={"click": 0.0, "watch": 0.0}),
+        example(revision=2, labels={"click": 1.0, "watch": 0.7}, previous_labels={"click": 1.0, "watch": 0.4}),
+    ]
+    table = rows("training_examples", examples)
+    batch = examples_batch(table, catalogue, NAMES, TASKS)
+    assert batch.weight.tolist() == [1, 1, 1, -1, -1]
+    assert (batch.weight.unsqueeze(1) * batch.labels).sum(0).tolist() == pytest.approx([1.0, 0.7])
+    assert batch.weight.sum() == 1, "an impression counts once, however often its label changed"
+    assert torch.equal(batch.user.history[3], batch.user.history[1])
+    assert len(examples_batch(table, catalogue, NAMES, TASKS, corrections=False)) == 3
