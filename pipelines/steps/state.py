@@ -96,10 +96,7 @@ def _fold(spark: "SparkSession", attempt: Attempt, key: str, refold_to: str | No
 
     increments, cache = ENTITIES[key]
     deltas = read_input(spark, attempt, increments, "build_increments")
-    if refold_to is None:
-        deltas = hours_of(deltas, attempt)
-    else:
-        deltas = deltas.where(F.col("hour") <= refold_to)
+    deltas = hours_of(deltas, attempt) if refold_to is None else deltas.where(F.col("hour") <= refold_to)
     touched = deltas.groupBy(key).agg(F.max("as_of").alias("cut"))  # each row's own last hour: advancing and refolding agree
     deltas = deltas.drop("hour")
     if refold_to is None:
