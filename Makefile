@@ -23,7 +23,7 @@ test: lint
 	$(BIN)/pytest
 
 bench: setup
-	@$(BIN)/python benchmarks/hour_timing.py
+	@$(BIN)/python benchmarks/hour_timing.py && $(BIN)/python benchmarks/loop_reward.py
 
 # Names what recloop made, and never the folder itself: RECLOOP_HOME may hold other things too.
 clean: down

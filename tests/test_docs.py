@@ -1,5 +1,6 @@
 """The documentation says what the code does: schemas, sample lines, reasons, tables."""
 
+import importlib.util
 import json
 import re
 from pathlib import Path
@@ -42,3 +43,11 @@ def test_the_reasons_for_refusal_are_the_parsers():
 
 def test_the_page_of_tables_is_made_from_the_contracts():
     assert (DOCS / "tables.md").read_text(encoding="utf-8") == render(), "run: python -m pipelines.lake.table_docs > docs/tables.md"
+
+
+def test_the_readmes_figures_are_those_of_the_benchmarks():
+    spec = importlib.util.spec_from_file_location("readme_table", DOCS.parent / "benchmarks" / "readme_table.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    readme = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert module.render() in readme, "run: python benchmarks/readme_table.py, and put its table into README.md"

@@ -1,0 +1,32 @@
+"""The README's table of measured claims, out of benchmarks/results/*.json: ``python benchmarks/readme_table.py``."""
+
+import json
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def render() -> str:
+    """One row a claim."""
+    lines = ["| claim | measured | goal | met |", "|---|---|---|---|"]
+    for path in sorted(RESULTS.glob("*.json")):
+        lines.append(_row(json.loads(path.read_text(encoding="utf-8"))))
+    return "\n".join(lines) + "\n"
+
+
+def _row(result: dict) -> str:
+    if "difference" in result:
+        measured = f"{result['ours']:.2f} against {result['peer']:.2f} ({result['peer_name']}): {result['difference']:+.3f} "
+        measured += f"[{result['low']:.3f}, {result['high']:.3f}], {result['unit']}, {result['slates']:,} slates of {result['hours']} hours"
+        others = {arm: found["reward"] for arm, found in result["arms"].items() if arm not in ("loop", "frozen_all")}
+        measured += "; " + ", ".join(f"{arm.replace('_', ' ')} {reward:.2f}" for arm, reward in others.items())
+        goal = f"above {result['goal']:.0f}"
+    else:
+        measured = f"{result['ours']:.0f} {result['unit']} [{result['low']:.0f}, {result['high']:.0f}], {result['hours']} hours, "
+        measured += f"{result['cores']} cores; scores after {result['scores_s']:.0f} s"
+        goal = f"at most {result['limit']:.0f} {result['unit']}"
+    return f"| {result['claim']} | {measured} | {goal} | {'yes' if result['met'] else 'no'} |"
+
+
+if __name__ == "__main__":
+    print(render(), end="")
