@@ -33,6 +33,10 @@ def with_duplicates_marked(events: DataFrame, table: str, held: DataFrame) -> Da
 
 
 def _payload(table: str) -> Column:
-    """Hash of what the producer said: every contract column but the hour, maps as sorted entries."""
+    """Hash of what the producer said: every contract column but the hour, maps as sorted entries.
+
+    xxhash64 passes over nulls: without saying which columns are null, a value in another column would hash the same.
+    """
     fields = [f for f in TABLES[table].schema if f.name not in ("hour", "event_id")]
-    return F.xxhash64(*[F.array_sort(F.map_entries(f.name)) if "map" in str(f.type) else F.col(f.name) for f in fields])
+    values = [F.array_sort(F.map_entries(f.name)) if "map" in str(f.type) else F.col(f.name) for f in fields]
+    return F.xxhash64(*values, *[F.isnull(f.name) for f in fields])

@@ -140,8 +140,9 @@ def _any(conditions: Iterator[Column] | list[Column]) -> Column:
 
 
 def _with_event_id(frame: DataFrame, kind: str) -> DataFrame:
-    """A producer without event ids gets the hash of the natural key: the same event again is the same row."""
+    """An event without an id (missing or empty) gets the hash of the natural key: the same event again is the same row."""
     if kind not in _NATURAL_KEY:
         return frame
     key = F.concat_ws("\x1f", *[F.coalesce(F.col(name).cast("string"), F.lit("")) for name in _NATURAL_KEY[kind]])
-    return frame.withColumn("event_id", F.coalesce("event_id", F.substring(F.sha2(key, 256), 1, 32)))
+    own = F.when(F.trim("event_id") != "", F.col("event_id"))
+    return frame.withColumn("event_id", F.coalesce(own, F.substring(F.sha2(key, 256), 1, 32)))

@@ -62,11 +62,16 @@ def reward_of(labels: str, terms: Sequence[RewardTerm]) -> Column:
 
 
 def _label(term: RewardTerm) -> Column:
+    return F.least(F.lit(float(term.cap)), _uncapped(term))
+
+
+def _uncapped(term: RewardTerm) -> Column:
     value = F.coalesce(F.col("value"), F.lit(0.0))
     if term.per_attribute is not None:
         whole = F.element_at("attributes", F.lit(term.per_attribute)).try_cast("double")
-        share = F.when(whole > 0, value / whole).otherwise(0.0)
-        return F.least(F.lit(float(term.cap)), F.coalesce(share, F.lit(0.0)))
+        known = (whole > 0) & (whole < float("inf"))  # NaN is above every number
+        share = F.when(known, value / whole).otherwise(0.0)
+        return F.coalesce(share, F.lit(0.0))
     if term.positive_from is not None:
         return F.when(F.coalesce(F.col("value"), F.lit(1.0)) >= term.positive_from, 1.0).otherwise(0.0)
     return F.lit(1.0)

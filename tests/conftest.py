@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipelines.settings import Settings, load_settings
 
@@ -40,7 +41,40 @@ def loop_settings(tmp_path: Path, spark_server) -> Callable[..., Settings]:
         home = tmp_path / name
         home.mkdir()
         values = {"start_hour": START, "now": "loop", **lake}
-        (home / "recloop.yaml").write_text(f"lake: {{{', '.join(f'{key}: {value}' for key, value in values.items())}}}\n")
-        return load_settings(home, {"RECLOOP__SPARK__REMOTE": spark_server})
+        (home / "recloop.yaml").write_text(yaml.safe_dump({"lake": values, "spark": {"remote": spark_server}}), encoding="utf-8")
+        return load_settings(home, {})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def save_release() -> Callable[..., None]:
+    """Writes a ranker and a policy that nothing has trained into ``folder``; ``learned``: the policy's residual is not zero."""
+    import torch
+
+    from models.artifacts import save_policy, save_ranker
+    from models.policy import Policy, PolicyConfig
+    from models.ranker import Ranker, RankerConfig
+    from models.records import ItemTable, RankerBatch, UserState
+    from spark_jobs.contracts import HISTORY
+    from spark_jobs.counters import counter_names
+
+    def save(folder: Path, text_dim: int, encoder_version: str = "made-up", seed: int = 5, learned: bool = True) -> None:
+        torch.manual_seed(seed)
+        tasks = ("click", "watch", "rating")
+        names, rows = counter_names(tasks), 50
+        config = RankerConfig(names, names, ("tag_affinity",), tasks, encoder_version, text_dim, dim=8, hidden=16)
+        ranker, counters = Ranker(config), torch.rand(rows, len(names)) * 20
+        user = UserState(counters, torch.randint(0, 9, (rows, HISTORY)), torch.rand(rows, HISTORY), torch.rand(rows, HISTORY))
+        batch = RankerBatch(
+            user, torch.arange(rows) % 8 + 1, counters.flip(0), torch.rand(rows) * 99, torch.rand(rows, 1), torch.arange(rows) % 10,
+            torch.rand(rows, len(tasks)), torch.ones(rows),
+        )  # fmt: skip
+        ranker.fit_statistics(batch, ItemTable(torch.randn(9, text_dim)))
+        save_ranker(ranker.eval(), folder / "ranker")
+        policy = Policy(PolicyConfig(user_dim=20, candidate_dim=8, hidden=8))
+        if learned:
+            torch.nn.init.normal_(policy.out.weight)
+        save_policy(policy.eval(), folder / "policy")
+
+    return save

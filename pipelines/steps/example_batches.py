@@ -115,7 +115,8 @@ class ExampleReader:
         place = pc.index_in(table["example_id"], value_set=finals["example_id"].combine_chunks())
         both = pa.concat_arrays([table["labels"].combine_chunks(), finals["labels"].combine_chunks()])
         row = pc.if_else(pc.is_valid(place), pc.add(pc.fill_null(place, 0), len(table)), pa.array(np.arange(len(table), dtype=np.int32)))
-        return table.set_column(table.schema.get_field_index("labels"), "labels", both.take(row.combine_chunks()))
+        place_of_labels = table.schema.get_field_index("labels")
+        return table.set_column(place_of_labels, table.schema.field(place_of_labels), both.take(row.combine_chunks()))
 
     def _rows(self, table: pa.Table, corrections: bool) -> Rows:
         batch = examples_batch(table.combine_chunks(), self.catalogue, self.names, self.tasks, corrections=corrections)

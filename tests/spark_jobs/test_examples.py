@@ -1,3 +1,4 @@
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -29,6 +30,7 @@ def credited(spark):
         impressions = [(name, request, "u", "i", at(m), hour(m)) for name, request, m in shown]
         windows = windows or {"click": 1, "rating": 24}
         rows = attributed(spark.createDataFrame(reactions, FEEDBACK), spark.createDataFrame(impressions, SHOWN), windows).collect()
+        assert len(rows) == len(feedback), "a reaction credits one impression"
         return {row["event_id"]: (row["example_id"], row["rule"]) for row in rows}
 
     return answer
@@ -39,11 +41,13 @@ def test_a_reaction_credits_its_request_else_the_latest_earlier_showing_in_the_w
     feedback = [
         ("same", "r1", 30, "click"), ("latest", None, 30, "click"), ("strange request", "r9", 30, "click"),
         ("before all", None, -5, "click"), ("too late", None, 111, "click"), ("rating has a day", None, 111, "rating"),
-        ("own request too late", "r1", 61, "click"),
+        ("own request too late", "r1", 61, "click"), ("own request shown later", "r3", 40, "click"),
+        ("just in time", None, 110, "click"), ("at once", None, 50, "click"),
     ]  # fmt: skip
     assert credited(feedback, shown) == {
         "same": ("a", "request"), "latest": ("b", "window"), "strange request": ("b", "window"), "before all": (None, "none"),
         "too late": (None, "none"), "rating has a day": ("c", "window"), "own request too late": ("c", "window"),
+        "own request shown later": ("b", "window"), "just in time": ("c", "window"), "at once": ("c", "window"),
     }  # fmt: skip
 
 
@@ -87,6 +91,12 @@ def test_the_next_revision_goes_on_from_the_last_one(spark):
     found = {row["example_id"]: row for row in last_revisions(base, revisions).collect()}
     assert (found["a"]["revision"], found["a"]["labels"]["rating"]) == (2, 1.0)
     assert (found["b"]["revision"], found["b"]["labels"]["click"]) == (0, 0.0)
+    schema = "example_id string, example_hour string, hour string, click double, rating double, watch double"
+    late = spark.createDataFrame([("a", "h1", "h4", None, None, 0.5), ("b", "h1", "h4", None, 1.0, None)], schema)
+    revised = {row["example_id"]: row for row in late_revisions(late, last_revisions(base, revisions), TASKS).collect()}
+    labels = {name: [[row[which][task] for task in TASKS] for which in ("previous_labels", "labels")] for name, row in revised.items()}
+    assert {name: row["revision"] for name, row in revised.items()} == {"a": 3, "b": 1}
+    assert labels == {"a": [[1.0, 0.0, 1.0], [1.0, 0.5, 1.0]], "b": [[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]}
 
 
 def test_the_first_load_gives_positives_low_ratings_and_items_never_met(spark):
@@ -105,5 +115,9 @@ def test_the_first_load_gives_positives_low_ratings_and_items_never_met(spark):
     assert not {(r["user_id"], r["item_id"]) for r in sampled} & {(u, i) for u, i, _ in met}
     positives = sum(1 for _, _, label in met if label)
     assert positives < len(sampled) <= NEGATIVES_PER_POSITIVE * positives
+    moment = {(r["user_id"], r["ts"]) for r in found if r["negative_source"] is None}
+    per_positive = Counter((r["user_id"], r["ts"]) for r in sampled)
+    assert len(moment) == positives and set(per_positive) <= moment and max(per_positive.values()) <= NEGATIVES_PER_POSITIVE
+    assert len({(r["user_id"], r["ts"], r["item_id"]) for r in sampled}) == len(sampled)
     assert len({r["example_id"] for r in found}) == len(found)
     assert all(r["labels"]["click"] == (1.0 if r["negative_source"] is None else 0.0) for r in found)

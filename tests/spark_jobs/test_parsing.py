@@ -40,7 +40,7 @@ def test_each_line_is_typed_or_gets_the_first_reason_that_holds(spark, tmp_path)
     }
     rows = parsed(spark, tmp_path / "a.jsonl", "feedback", "\n".join(lines).encode())
     assert [row["reason"] for row in rows] == list(lines.values())
-    assert set(lines.values()) - {None} <= set(REASONS)
+    assert set(lines.values()) - {None} == set(REASONS) - {"duplicate_conflict"}, "a conflict needs the other events"
     assert [row["line"] for row in rows] == list(range(1, len(lines) + 1))
     good = rows[13]
     assert good["ts"].isoformat() in ("2026-11-10T08:59:59", "2026-11-10T08:59:59+00:00")
@@ -63,10 +63,34 @@ def test_gzip_carriage_returns_blank_lines_and_any_script(spark, tmp_path):
 
 
 def test_an_event_without_an_id_is_named_by_its_natural_key(spark, tmp_path):
-    content = "\n".join([line(), line(), line(ts="2026-11-10T08:10:01+00:00"), line(event_id="mine")]).encode()
+    same = [line(), line(ts="2026-11-10T10:10:00+02:00"), line(event_id=""), line(request_id="r", extra=1)]
+    others = [line(ts="2026-11-10T08:10:01Z"), line(user_id="i", item_id="u"), line(type="rating", value=1), line(type="rating", value=2)]
+    content = "\n".join([*same, *others, line(event_id="mine")]).encode()
     ids = [row["event_id"] for row in parsed(spark, tmp_path / "c.jsonl", "feedback", content)]
-    assert ids[0] == ids[1] != ids[2] and ids[3] == "mine"
-    assert all(len(name) == 32 for name in ids[:3])
+    assert len(set(ids[:4])) == 1 and len(set(ids)) == 6 and ids[-1] == "mine"
+    assert all(len(name) == 32 for name in ids[:-1])
+
+
+def test_a_line_may_be_as_long_as_the_limit_and_no_byte_longer(spark, tmp_path):
+    length = len(line(item_id=""))
+    lines = [line(item_id="x" * (150 - length)), line(item_id="x" * (151 - length)), line(item_id="x" * 900), line()]
+    rows = parsed(spark, tmp_path / "e.jsonl", "feedback", "\n".join(lines).encode(), max_bytes=150)
+    assert [(row["line"], row["reason"]) for row in rows] == [(1, None), (2, "oversized"), (3, "oversized"), (4, None)]
+    assert max(len(row["raw"]) for row in rows) <= 151 and rows[0]["raw"] == lines[0]
+
+
+def test_what_an_item_may_not_say(spark, tmp_path):
+    lines = [
+        '{"item_id": "i", "title": "ok", "price": 1.5, "tags": ["a"], "attributes": {"k": "v"}, "available": true}', '{"item_id": "i"}',
+        '{"item_id": "i", "title": "t", "price": "dear"}', '{"item_id": "i", "title": "t", "price": -1}',
+        '{"item_id": "i", "title": "t", "price": "NaN"}', '{"item_id": "i", "title": "t", "published_at": "2026-11-10"}',
+        '{"item_id": "i", "title": "t", "available": "perhaps"}',
+    ]  # fmt: skip
+    rows = parsed(spark, tmp_path / "f.jsonl", "items", "\n".join(lines).encode())
+    expected = [None, "missing_key", "wrong_type", "negative_value", "non_finite", "wrong_type", "wrong_type"]
+    assert [row["reason"] for row in rows] == expected
+    good = rows[0]
+    assert (good["price"], good["tags"], good["attributes"], good["available"]) == (1.5, ["a"], {"k": "v"}, True)
 
 
 def test_a_refused_record_is_kept_byte_for_byte(spark, tmp_path):

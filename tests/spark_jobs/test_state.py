@@ -61,7 +61,7 @@ def test_nothing_is_known_before_the_end_of_its_loop_hour(spark):
     assert clicks[0] == 0.0 and clicks[1] == pytest.approx(2 ** (-50 / 60 / 24))
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, 1, 2])
 def test_folding_hour_by_hour_equals_folding_all(spark, seed):
     random = np.random.default_rng(seed)
     kinds = ["impression", "click", "watch", "rating"]

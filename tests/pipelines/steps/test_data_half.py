@@ -1,6 +1,7 @@
 """Landing files to features on the real server: each record once, whatever is repeated, late, refused or run again."""
 
 import json
+import shutil
 from collections import Counter
 from datetime import timedelta
 from operator import itemgetter
@@ -11,6 +12,7 @@ from deltalake import DeltaTable
 from pipelines.errors import UserError
 from pipelines.hours import parse_hour, shift
 from pipelines.lake import ledger
+from pipelines.settings import load_settings
 from pipelines.steps import build_features, step
 from spark_jobs.contracts import COUNTERS
 
@@ -38,10 +40,12 @@ def click(number, hour, user="u1", minute=12):
     return {"event_id": f"c{number}", **about, "ts": at(hour, minute), "type": "click"}
 
 
-@pytest.fixture
-def root(loop_settings):
-    """A root whose first load of five items and six ratings is done."""
-    settings = loop_settings()
+@pytest.fixture(scope="module")
+def first_load(tmp_path_factory, spark_server):
+    """The folder of a root whose first load of five items and six ratings is done."""
+    home = tmp_path_factory.mktemp("first-load")
+    (home / "recloop.yaml").write_text(f"lake: {{start_hour: {START}, now: loop}}\n")
+    settings = load_settings(home, {"RECLOOP__SPARK__REMOTE": spark_server})
     items = [{"item_id": f"m{n}", "title": f"Film {n}", "attributes": {"duration_s": "100"}} for n in range(5)]
     land(settings, "items", "catalogue", items)
     ratings = [(f"u{n % 2}", f"m{n % 5}", 5 if n % 3 else 2) for n in range(6)]
@@ -50,7 +54,23 @@ def root(loop_settings):
         for n, (user, item, stars) in enumerate(ratings)
     ])  # fmt: skip
     assert build_features.run(settings, START).status == "done"
-    return settings
+    return home
+
+
+@pytest.fixture
+def make_root(tmp_path, first_load, spark_server):
+    """A copy of it."""
+
+    def make(name):
+        shutil.copytree(first_load, tmp_path / name)
+        return load_settings(tmp_path / name, {"RECLOOP__SPARK__REMOTE": spark_server})
+
+    return make
+
+
+@pytest.fixture
+def root(make_root):
+    return make_root("root")
 
 
 def rows(settings, table):
@@ -110,12 +130,9 @@ def test_each_record_is_taken_once_and_late_ones_join_the_first_open_hour(root, 
     assert_same_caches(caches(root), folded)
 
 
-def test_two_hours_in_one_pass_are_the_same_as_one_after_the_other(loop_settings, root):
-    other = loop_settings("other")
-    for settings, passes in ((root, [FIRST, SECOND]), (other, [START, SECOND])):
-        if settings is other:
-            for kind, name in (("items", "catalogue"), ("feedback", "history")):
-                land(other, kind, name, (root.landing / kind / f"{name}.jsonl").read_text().splitlines())
+def test_two_hours_in_one_pass_are_the_same_as_one_after_the_other(make_root):
+    root, other = make_root("one"), make_root("other")
+    for settings, passes in ((root, [FIRST, SECOND]), (other, [SECOND])):
         land(settings, "impressions", "both", [impression(n, hour) for n, hour in ((1, FIRST), (2, FIRST), (3, SECOND))])
         land(settings, "feedback", "both", [click(1, FIRST), click(2, SECOND, minute=3), click(3, SECOND)])
         for hour in passes:
