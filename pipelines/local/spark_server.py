@@ -68,7 +68,7 @@ def _conf(settings: Settings, port: int) -> dict[str, str]:
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
         # without exit on a full heap the server lives on, answers the port and fails every call
         "spark.driver.extraJavaOptions": (
-            f"-Djava.io.tmpdir={scratch} -Dderby.system.home={scratch} -Duser.timezone=UTC -XX:+ExitOnOutOfMemoryError"
+            f'"-Djava.io.tmpdir={scratch}" "-Dderby.system.home={scratch}" -Duser.timezone=UTC -XX:+ExitOnOutOfMemoryError'
         ),
     }
 
@@ -79,5 +79,5 @@ def _environment(settings: Settings) -> dict[str, str]:
     scratch.mkdir(parents=True)
     return environment(
         SPARK_HOME=str(spark_home()), SPARK_LOCAL_IP=ports.LOOPBACK, PYSPARK_PYTHON=sys.executable, PYTHONPATH=str(ROOT),
-        TMPDIR=str(scratch), OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false",
+        TMPDIR=str(scratch), LC_ALL="C.UTF-8", OMP_NUM_THREADS="1", TOKENIZERS_PARALLELISM="false",
     )  # fmt: skip

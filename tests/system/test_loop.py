@@ -34,8 +34,8 @@ DAGS = {"build_features", "score_users", "finetune_ranker", "refresh_policy", "p
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
-    """A root with a space and an umlaut in its path, after a small demo; its services run until the end."""
-    home = tmp_path_factory.mktemp("system") / "höme of the loop"
+    """A root after a small demo; its services run until the end."""
+    home = tmp_path_factory.mktemp("system") / "root"
     screen = io.StringIO()
     settings = load_settings(home, {})
     try:
