@@ -63,11 +63,13 @@ def merge_by_key(frame: "DataFrame", settings: Settings, name: str, hours: Seque
     in_contract_order(frame, name).createOrReplaceTempView(source)
     spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", _metadata(step, hours))
     condition = " AND ".join(f"t.{column} = s.{column}" for column in key)
-    spark.sql(
-        f"MERGE INTO delta.`{table_path(settings, name)}` t USING {source} s ON {condition} "
-        "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
-    )
-    spark.conf.unset("spark.databricks.delta.commitInfo.userMetadata")
+    try:
+        spark.sql(
+            f"MERGE INTO delta.`{table_path(settings, name)}` t USING {source} s ON {condition} "
+            "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
+        )
+    finally:
+        spark.conf.unset("spark.databricks.delta.commitInfo.userMetadata")
     return table_version(settings, name)
 
 
