@@ -67,7 +67,7 @@ def test_many_small_files_become_few_and_keep_their_rows(settings, monkeypatch):
 
 
 def test_a_table_that_is_not_there_says_what_to_do(settings):
-    with pytest.raises(UserError, match="table scores does not exist under .*; run `recloop demo`"):
+    with pytest.raises(UserError, match=r"table scores does not exist under .*; run `recloop demo`"):
         read_table(settings, "scores")
-    with pytest.raises(UserError, match="unknown table 'score'; tables: .*scores"):
+    with pytest.raises(UserError, match=r"unknown table 'score'; tables: .*scores"):
         read_table(settings, "score")
