@@ -1,5 +1,6 @@
 """The ``recloop`` command. What a verb needs is imported when it runs, so that ``recloop --help`` answers at once."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -33,6 +34,22 @@ def main() -> None:
     except UserError as error:
         print(f"recloop: {error}", file=sys.stderr)
         sys.exit(1)
+
+
+def run() -> None:
+    """``main`` as a process: ends at once with its exit code.
+
+    Threads of Arrow and delta-rs that are still there when the interpreter is torn down abort it now and then, with a line of
+    their own and exit code 134 after all work was done.
+    """
+    code = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @app.callback()

@@ -6,11 +6,11 @@ One root serves all tests of this file, in their order; its tables are read by d
 import gzip
 import io
 import json
-import os
 import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -172,7 +172,7 @@ def test_mlflow_stopped_in_the_middle_does_not_stop_the_scored_table(root):
 
 
 def recloop(settings, *words):
-    command = [sys.executable, "-c", "from pipelines.cli import main; main()", "--home", str(settings.home), *words]
+    command = [sys.executable, "-c", "from pipelines.cli import run; run()", "--home", str(settings.home), *words]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -197,4 +197,12 @@ def test_down_stops_what_the_demo_started(root):
     down(settings)
     assert not running(settings)
     for service in before:
-        assert not os.path.exists(f"/proc/{service.pid}")
+        assert is_gone(service.pid)
+
+
+def is_gone(pid):
+    """No such process, or one that has ended and waits to be reaped by this one."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
