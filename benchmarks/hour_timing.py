@@ -9,7 +9,6 @@ machine: read it beside ``cores`` and ``limit``.
 import json
 import os
 import statistics
-import subprocess
 from pathlib import Path
 
 from pipelines.lake import ledger
@@ -39,12 +38,12 @@ def main() -> None:
     scores = sorted(hour["scores_s"] for hour in found.values() if hour["scores_s"] is not None)
     if not decisions:
         raise SystemExit(f"no live hour with a decision under {settings.home}; run `recloop demo` first")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    made_by = ledger.rows(settings, "promote_models")[-1].code_version
     median = statistics.median(decisions)
     result = {
         "claim": "a live hour reaches its release decision through Airflow", "row": "hour", "unit": "s", "ours": median,
         "low": decisions[0], "high": decisions[-1], "limit": LIMIT_S, "met": median <= LIMIT_S, "scores_s": statistics.median(scores),
-        "hours": len(decisions), "commit": commit, "cores": os.cpu_count(),
+        "hours": len(decisions), "code_version": made_by, "cores": os.cpu_count(),
     }  # fmt: skip
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")

@@ -8,9 +8,9 @@ users resampled. Writes benchmarks/results/loop_reward.json.
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
+from pipelines.lake import ledger
 from pipelines.lake.metrics import read_metrics
 from pipelines.local.evaluation import LIVE, live_hours
 from pipelines.settings import load_settings
@@ -26,7 +26,7 @@ def main() -> None:
     found = [metric for metric in read_metrics(settings, hours[-1], "world_") if metric.slice == LIVE]
     rewards = {metric.subject: metric for metric in found if metric.name == "world_reward"}
     differences = {metric.subject: metric for metric in found if metric.name == "world_difference"}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    made_by = ledger.rows(settings, "promote_models", hours[-1])[-1].code_version
     over_frozen = differences["frozen_all"]
     result = {
         "claim": "the loop ends above everything frozen", "row": "reward", "unit": "expected reward a slate",
@@ -34,7 +34,7 @@ def main() -> None:
         "difference": over_frozen.value, "low": over_frozen.low, "high": over_frozen.high, "goal": 0.0,
         "met": over_frozen.low is not None and over_frozen.low > 0, "slates": rewards["loop"].n, "hours": len(hours),
         "arms": {arm: {"reward": metric.value, **_against(differences.get(arm))} for arm, metric in rewards.items()},
-        "seeds": [settings.seed], "commit": commit, "cores": os.cpu_count(),
+        "seeds": [settings.seed], "code_version": made_by, "cores": os.cpu_count(),
     }  # fmt: skip
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=2) + "\n")

@@ -4,7 +4,6 @@ Letters: U users, C candidates a user, B rows, D projected width, T tasks, X cro
 No id embeddings: items are their text and counters, users their history, so new ids need no new rows.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -227,19 +226,6 @@ class Ranker(nn.Module):
         """(B,) to (B, T): zero at position 0, the reference that serving scores at."""
         table = torch.cat([self.position_term.new_zeros(1, len(self.config.tasks)), self.position_term])
         return table[position.clamp(0, self.config.positions - 1)]
-
-
-def expected_reward(logits: Tensor, task_rewards: Sequence[float]) -> Tensor:
-    """Utility: sum over tasks of reward * probability. logits: (..., T). Returns (...)."""
-    if logits.shape[-1] != len(task_rewards):
-        raise ValueError(f"the ranker has {logits.shape[-1]} tasks, found {len(task_rewards)} task rewards")
-    return logits.sigmoid() @ logits.new_tensor(list(task_rewards))
-
-
-def reward_log_odds(reward: Tensor, best: float) -> Tensor:
-    """log(r / (best - r)) of an expected reward in 0..best: what calibration scales and shifts, but hardly reorders or reshapes."""
-    share = (reward / best).clamp(1e-6, 1 - 1e-6)
-    return share.log() - (-share).log1p()
 
 
 def _slices(rows: int) -> list[slice]:

@@ -1,47 +1,18 @@
-"""What a reaction is worth: one definition for ranker labels, policy reward and off-policy evaluation."""
+"""Utilities of rewards: what the ranker's probabilities are worth."""
 
-import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-
-@dataclass(frozen=True)
-class RewardTerm:
-    """weight: value of one unit of the task's label; cap: labels above it count as the cap."""
-
-    task: str
-    weight: float
-    cap: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.weight) and self.cap > 0):
-            raise ValueError(
-                f"reward of task {self.task!r} needs a finite weight and a cap above 0, "
-                f"found weight {self.weight} and cap {self.cap}"
-            )
+from torch import Tensor
 
 
-@dataclass(frozen=True)
-class RewardDefinition:
-    """reward = sum over tasks of weight * min(label, cap); `version` goes onto every row that used it."""
+def expected_reward(logits: Tensor, task_rewards: Sequence[float]) -> Tensor:
+    """Utility: sum over tasks of reward * probability. logits: (..., T). Returns (...)."""
+    if logits.shape[-1] != len(task_rewards):
+        raise ValueError(f"the ranker has {logits.shape[-1]} tasks, found {len(task_rewards)} task rewards")
+    return logits.sigmoid() @ logits.new_tensor(list(task_rewards))
 
-    version: str
-    terms: tuple[RewardTerm, ...]
 
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        return tuple(term.task for term in self.terms)
-
-    @property
-    def task_rewards(self) -> tuple[float, ...]:
-        """Weight of each task, in the order of the terms: what `expected_reward` multiplies probabilities with."""
-        return tuple(term.weight for term in self.terms)
-
-    def reward(self, labels: Any) -> Any:
-        """labels: (..., T) tensor or array, tasks in the order of the terms. Returns (...) of the same kind."""
-        if labels.shape[-1] != len(self.terms):
-            raise ValueError(
-                f"reward {self.version} has {len(self.terms)} tasks {self.tasks}, "
-                f"found labels with {labels.shape[-1]} columns"
-            )
-        return sum(term.weight * labels[..., t].clip(max=term.cap) for t, term in enumerate(self.terms))
+def reward_log_odds(reward: Tensor, best: float) -> Tensor:
+    """log(r / (best - r)) of an expected reward in 0..best: what calibration scales and shifts, but hardly reorders or reshapes."""
+    share = (reward / best).clamp(1e-6, 1 - 1e-6)
+    return share.log() - (-share).log1p()

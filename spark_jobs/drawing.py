@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from models.artifacts import load_policy, load_ranker
 from models.hashing import gumbel, id_hash
 from models.policy import Policy
-from models.ranker import Ranker, expected_reward, reward_log_odds
+from models.ranker import Ranker
 from models.records import ItemState, UserState
 from models.retrieval import select_candidates
+from models.rewards import expected_reward, reward_log_odds
 from models.slates import bound_logits, draw
 from spark_jobs.catalogue import Catalogue
 from spark_jobs.ranker_inputs import cross_features

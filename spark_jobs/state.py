@@ -5,8 +5,6 @@ increments and the caches are all deltas, and adding them is associative and com
 ``known_from`` is the instant from which a delta may be used: the end of the loop hour that brought it, never event time.
 """
 
-from collections.abc import Iterable
-
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
@@ -91,14 +89,6 @@ def folded(touched: DataFrame, deltas: DataFrame, key: str) -> DataFrame:
     if key == "user_id":
         counters = counters.join(recent_before(touched, unfolded_history(deltas)), on=[key, "cut"], how="left")
     return counters.withColumnRenamed("cut", "as_of")
-
-
-def union_all(frames: Iterable[DataFrame]) -> DataFrame:
-    """Union by name of at least one frame."""
-    first, *rest = frames
-    for frame in rest:
-        first = first.unionByName(frame)
-    return first
 
 
 def _amount(name: str) -> Column:

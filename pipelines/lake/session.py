@@ -39,5 +39,5 @@ def spark_session(settings: Settings) -> Iterator["SparkSession"]:
 
 
 def _forget(spark: "SparkSession") -> None:
-    """The server keeps persisted frames of closed sessions: without this a heap of 1.5 GB was full after nine hours."""
+    """The server keeps persisted frames of closed sessions: without this its heap fills up within hours."""
     spark.catalog.clearCache()

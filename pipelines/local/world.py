@@ -101,10 +101,6 @@ class World:
         """(N + 1,) seconds; the last row is the item that the world does not know."""
         return np.append(self.duration_s, NEUTRAL_DURATION_S)
 
-    def is_published(self, hour: str) -> NDArray[np.bool_]:
-        """(N,) what is in the catalogue at the end of this hour."""
-        return self.published <= hour_number(hour)
-
     def item_rows(self, items: NDArray) -> NDArray[np.int64]:
         """Rows of item ids, any shape; N, the neutral item, for an id that the world does not know."""
         rows = self._item_index.get_indexer(np.asarray(items, dtype=object).ravel())

@@ -10,6 +10,7 @@ import yaml
 from pipelines.errors import UserError
 
 Side = Literal["low", "high", "value"]
+AUDIT_ERROR = 1e-6  # a logged propensity that is further from the recomputed one makes the hour's policy figures invalid
 POLICY_FILE = Path(__file__).parents[2] / "mlflow" / "promotion.yaml"
 
 

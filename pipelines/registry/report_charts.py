@@ -12,11 +12,11 @@ from matplotlib.figure import Figure as Picture
 
 from pipelines.lake.metrics import Metric
 from pipelines.registry.figures import ABSTAIN, FAIL, INK, PASS, SERIES, gates_figure, new_picture
-from pipelines.registry.gates import load_gates
+from pipelines.registry.gates import AUDIT_ERROR, load_gates
 from pipelines.registry.releases import ReleaseRow
 from pipelines.registry.report_data import ReportData
 
-AUDIT_ERROR, SHOWN_HOURS = 1e-6, 168
+SHOWN_HOURS = 168
 _ARMS = {
     "loop": SERIES[0], "production": SERIES[0], "lineage": SERIES[3], "frozen": SERIES[1], "frozen_weights": SERIES[1],
     "frozen_all": SERIES[2], "popularity": SERIES[4], "random": ABSTAIN, "best": INK,

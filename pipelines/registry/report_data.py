@@ -12,7 +12,6 @@ from pipelines.lake.metrics import Metric
 from pipelines.registry.releases import ReleaseRow, all_releases
 from pipelines.settings import Settings
 
-PREQUENTIAL, WORLD = "prequential_", "world_"
 STEPS = (
     "ingest", "build_examples", "build_features", "embed_items", "score_users", "finetune_ranker", "refresh_policy", "promote_models",
 )  # fmt: skip

@@ -11,6 +11,7 @@ from pipelines.registry.releases import REJECTED, all_releases
 from pipelines.settings import Settings
 
 RANKER, POLICY, STATE = "ranker", "policy", "ranker_state"
+BOTH, RANKER_ONLY = "both", "ranker only"  # what is judged beside production: with the new policy, or with production's
 RANKER_STEP, POLICY_STEP = "finetune_ranker", "refresh_policy"
 KEPT_HOURS = 72
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from spark_jobs.catalogue import Catalogue
 
 MADE_BY = {
-    "items": "ingest", "impressions": "ingest", "item_embeddings": "embed_items", "training_examples": "build_examples",
-    "user_features": "build_features", "item_features": "build_features", "slate_decisions": "score_users", "slate_log": "score_users",
+    "items": "ingest", "item_embeddings": "embed_items", "training_examples": "build_examples",
+    "user_features": "build_features", "item_features": "build_features",
 }  # fmt: skip
 
 

@@ -70,12 +70,14 @@ class ExampleReader:
 
     def replay(self, before: str, rows: int) -> RankerBatch | None:
         """About ``rows`` earlier impressions of the other users from some hours of the last days, with final labels."""
+        if rows < 1:
+            return None
         settings, first_load = self.settings, self.settings.lake.start_hour
         oldest = shift(before, -24 * settings.ranker.replay_days)
         hours = [hour for hour in self._hours() if oldest <= hour < before and hour != first_load]
         chance = {hour: float(uniform(settings.seed, _REPLAY_HOUR, hour_number(before), hour_number(hour))) for hour in hours}
         chosen = sorted(sorted(hours, key=chance.__getitem__)[:REPLAY_HOURS])
-        if not chosen or rows < 1:
+        if not chosen:
             return None
         finals = self._final_labels([*chosen, shift(before, -1)])
         others = self._fold(before, gate=False)

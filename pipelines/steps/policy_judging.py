@@ -15,8 +15,10 @@ from models.records import LoggedSlates
 from pipelines.hours import hour_range, shift
 from pipelines.lake import ledger
 from pipelines.lake.metrics import Metric
+from pipelines.registry.gates import AUDIT_ERROR
 from pipelines.registry.policy_figures import policy_figures
 from pipelines.settings import Settings
+from pipelines.steps.candidates import BOTH, RANKER_ONLY
 from pipelines.steps.catalogue import input_version
 from pipelines.steps.folds import in_gate_fold
 from pipelines.steps.logged_slates import SlateReader
@@ -28,9 +30,8 @@ from spark_jobs.catalogue import Catalogue
 if TYPE_CHECKING:
     from pipelines.steps.policy_learning import Lineage
 
-BOTH, RANKER_ONLY = "both", "ranker only"
 _SAMPLE = 54  # stream of the hash
-AUDIT_ERROR, AUDIT_SE = 1e-6, 3.0
+AUDIT_SE = 3.0
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,8 @@ def read_log(current: Attempt, catalogue: Catalogue) -> SlateLog | None:
     return SlateLog(settings, hour, catalogue, read_shown_slates(settings, hour_range(first, hour), current.inputs))
 
 
-def audit(log: SlateLog) -> list[Metric]:
+def audit(slates: LoggedSlates | None) -> list[Metric]:
     """The propensity audit of all slates that were first shown lately: recomputed against logged, and the mean weight of 1."""
-    slates = log.audited()
     if slates is None:
         return []
     error, mean, se = propensity_audit(slates)

@@ -21,7 +21,7 @@ from pipelines.registry.releases import (
     release_folder,
 )
 from pipelines.settings import Settings
-from pipelines.steps.candidates import POLICY, POLICY_STEP, RANKER, candidate_folder, noted_versions, prune_candidates
+from pipelines.steps.candidates import BOTH, POLICY, POLICY_STEP, RANKER, RANKER_ONLY, candidate_folder, noted_versions, prune_candidates
 from pipelines.steps.embed_items import encoder_spec
 from pipelines.steps.step import Attempt, Outcome, attempt, check_follows, settled, writer_lock
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 STEP = "promote_models"
 STAGES = {"promote": PRODUCTION, "reject": REJECTED, "abstain": ABSTAINED}
-BOTH, RANKER_ONLY = "both", "ranker only"
 
 
 def run(settings: Settings, hour: str) -> Outcome:
@@ -41,9 +40,9 @@ def run(settings: Settings, hour: str) -> Outcome:
 
 
 def _promote(current: Attempt) -> Outcome:
-    settings, hour = current.settings, current.hours[-1]
     from pipelines.registry.runs import tracked_run
 
+    settings, hour = current.settings, current.hours[-1]
     check_follows(current, POLICY_STEP)
     if ledger.last_done(settings, POLICY_STEP, hour) is None:
         return current.record("unchanged", "the hour left no candidate: production stays as it is")

@@ -37,7 +37,8 @@ def _refresh(current: Attempt) -> Outcome:
         catalogue = hour_catalogue(current, lineage.ranker.config.encoder_version)
         log = policy_judging.read_log(current, catalogue)
     with current.stage("audit"):
-        audit = policy_judging.audit(log) if log else []
+        audited = log.audited() if log else None
+        audit = policy_judging.audit(audited)
         holds = policy_judging.holds(audit)
     with current.stage("learn"):
         policy, report, learned = policy_learning.refreshed(log, lineage)
@@ -45,10 +46,10 @@ def _refresh(current: Attempt) -> Outcome:
         figures = policy_judging.gate_figures(log, lineage, policy) if log and holds else []
     write_metrics(settings, hour, [*audit, *figures])
     with current.stage("register"):
-        version = _register(current, policy, report, [*audit, *figures], log.audited() if log else None)
-    audited = "" if holds else "; the propensity audit failed: this hour's policy figures are invalid"
+        version = _register(current, policy, report, [*audit, *figures], audited)
+    failed = "" if holds else "; the propensity audit failed: this hour's policy figures are invalid"
     mismatched = log.mismatched if log else 0
-    detail = f"policy {version} learned from {learned} slates, {mismatched} positions were not as drawn{audited}"
+    detail = f"policy {version} learned from {learned} slates, {mismatched} positions were not as drawn{failed}"
     return current.record("done", detail, rows_in=learned)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pipelines.hours import shift
 from pipelines.lake.tables import read_table
 from pipelines.settings import Settings
+from pipelines.steps.examples import SLATE_LOG_HOURS
 
 _DECISION_COLUMNS = (
     "slate_id", "user_id", "hour", "candidates", "logits", "action", "propensities", "source", "release_id", "feature_versions",
@@ -39,9 +40,9 @@ class ShownSlates:
 
 
 def read_shown_slates(settings: Settings, hours: Sequence[str], versions: dict[str, int]) -> ShownSlates:
-    """Slates first shown in these hours. ``versions``: of impressions, training_examples, slate_log and slate_decisions."""
+    """Slates first shown in these hours. ``versions``: of training_examples, slate_log and slate_decisions."""
     seen = _shown_positions(settings, hours, versions)
-    drawn_from = shift(hours[0], -settings.slates.fresh_hours - 1)
+    drawn_from = shift(hours[0], -SLATE_LOG_HOURS)
     drawn = (pc.field("hour") >= drawn_from) & (pc.field("hour") < hours[-1])
     wanted = drawn & pc.field("slate_id").isin(pa.array(seen["slate_id"].unique(), pa.string()))
     decisions = read_table(settings, "slate_decisions", version=versions["slate_decisions"], where=wanted, columns=_DECISION_COLUMNS)

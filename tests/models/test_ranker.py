@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.metrics import calibration_slope
-from models.ranker import Ranker, RankerConfig, expected_reward, reward_log_odds
+from models.ranker import Ranker, RankerConfig
 from models.records import UserState
 from models.training import FinetuneSettings, TrainState, finetune
 
@@ -105,13 +105,6 @@ def test_the_largest_similarity_leaves_the_candidate_itself_out(make_ranker_worl
     torch.testing.assert_close(figures[0, 1, 2], text[5] @ text[6])
 
 
-def test_expected_reward_by_hand():
-    logits = torch.tensor([[0.0, 100.0], [-100.0, 0.0]])
-    torch.testing.assert_close(expected_reward(logits, (1.0, 3.0)), torch.tensor([3.5, 1.5]))
-    with pytest.raises(ValueError, match="2 tasks, found 1"):
-        expected_reward(logits, (1.0,))
-
-
 def test_the_config_survives_json_and_refuses_unknown_keys(make_ranker_world):
     config = make_ranker_world(rows=2).config
     assert RankerConfig.from_json(config.to_json()) == config
@@ -153,10 +146,6 @@ def test_calibration_mends_scale_and_level_of_each_task_and_keeps_the_order(make
         assert calibration_slope(labels[:, task].numpy(), found[:, task].sigmoid().numpy()) == pytest.approx(1.0, abs=1e-3)
         assert found[:, task].sigmoid().mean() == pytest.approx(labels[:, task].mean().item(), abs=1e-3)
         assert (found[raw[:, task].argsort(), task].diff() > -1e-5).all()
-
-
-def test_log_odds_of_a_reward_by_hand():
-    torch.testing.assert_close(reward_log_odds(torch.tensor([0.85, 1.275]), 1.7), torch.tensor([0.0, 1.0986123]), atol=1e-5, rtol=0)
 
 
 def test_the_log_ratio_of_the_rate_moves_logits_and_retrieval_from_the_first_day(make_ranker_world):

@@ -1,24 +1,15 @@
-import numpy as np
 import pytest
 import torch
 
-from models.rewards import RewardDefinition, RewardTerm
-
-REWARD = RewardDefinition("r1", (RewardTerm("click", 1.0), RewardTerm("watch", 2.0, cap=0.5)))
+from models.rewards import expected_reward, reward_log_odds
 
 
-@pytest.mark.parametrize("kind", [torch.tensor, np.array])
-def test_reward_is_the_weighted_sum_of_capped_labels(kind):
-    labels = kind([[1.0, 0.9], [0.0, 0.25], [1.0, 0.0]])
-    assert REWARD.reward(labels).tolist() == [2.0, 0.5, 1.0]
+def test_expected_reward_by_hand():
+    logits = torch.tensor([[0.0, 100.0], [-100.0, 0.0]])
+    torch.testing.assert_close(expected_reward(logits, (1.0, 3.0)), torch.tensor([3.5, 1.5]))
+    with pytest.raises(ValueError, match="2 tasks, found 1"):
+        expected_reward(logits, (1.0,))
 
 
-def test_tasks_and_weights_keep_the_order_of_the_terms():
-    assert REWARD.tasks == ("click", "watch") and REWARD.task_rewards == (1.0, 2.0)
-
-
-def test_wrong_columns_and_weights_are_refused():
-    with pytest.raises(ValueError, match=r"2 tasks .* found labels with 3 columns"):
-        REWARD.reward(torch.zeros(4, 3))
-    with pytest.raises(ValueError, match="finite weight and a cap above 0"):
-        RewardTerm("click", 1.0, cap=0.0)
+def test_log_odds_of_a_reward_by_hand():
+    torch.testing.assert_close(reward_log_odds(torch.tensor([0.85, 1.275]), 1.7), torch.tensor([0.0, 1.0986123]), atol=1e-5, rtol=0)

@@ -131,8 +131,6 @@ def test_withheld_items_come_two_an_hour_after_the_start(world):
     hours = world.published[world.published > 0]
     assert len(hours) == round(0.05 * len(world.item_ids))
     assert sorted(hours - hour_number(START)) == [1 + n // 2 for n in range(len(hours))]
-    assert world.is_published(START).sum() == len(world.item_ids) - len(hours)
-    assert world.is_published(shift(START, 1)).sum() == len(world.item_ids) - len(hours) + 2
 
 
 def test_the_fit_is_a_function_of_its_seed(catalogue, world):

@@ -1,0 +1,74 @@
+"""A killed step does not write later: whoever opens the root's session next ends what was left in it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from deltalake import DeltaTable
+
+from pipelines.lake.session import spark_session
+from pipelines.settings import environment
+
+CLIENT = """
+import sys
+from pathlib import Path
+from pipelines.lake.session import spark_session
+from pipelines.settings import load_settings
+
+settings = load_settings(Path(sys.argv[1]), {"RECLOOP__SPARK__REMOTE": sys.argv[2]})
+with spark_session(settings) as spark:
+    rows = spark.range(0, 40, 1, 1).selectExpr("id", "java_method('java.lang.Thread', 'sleep', 200L) AS waited")
+    print("writing", flush=True)
+    rows.write.format("delta").save(str(settings.home / "late"))
+"""
+
+
+@pytest.fixture
+def killed(loop_settings, spark_server):
+    """Starts a slow write in the session of a root of its own, and kills the client while it runs."""
+
+    def start(name):
+        settings = loop_settings(name)
+        command = [sys.executable, "-c", CLIENT, str(settings.home), spark_server]
+        root = str(Path(__file__).parents[3])
+        client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(PYTHONPATH=root))
+        assert client.stdout is not None and client.stdout.readline() == "writing\n"
+        return settings, client
+
+    return start
+
+
+def kill(client):
+    os.kill(client.pid, signal.SIGKILL)
+    client.wait()
+
+
+def written(settings, patience_s):
+    until = time.monotonic() + patience_s
+    while time.monotonic() < until and not DeltaTable.is_deltatable(str(settings.home / "late")):
+        time.sleep(0.2)
+    return DeltaTable.is_deltatable(str(settings.home / "late"))
+
+
+def test_the_next_session_ends_the_write_of_a_killed_client(killed):
+    left, ended = killed("left"), killed("ended")
+    time.sleep(2)
+    for _, client in (left, ended):
+        kill(client)
+    with spark_session(ended[0]) as spark:
+        assert spark.range(3).count() == 3
+    assert written(left[0], 60), "else the test shows nothing: killing the client alone does not end its write"
+    assert not written(ended[0], 3)
+
+
+def test_an_error_ends_what_the_session_holds_and_goes_on(loop_settings):
+    settings = loop_settings()
+    with pytest.raises(ValueError, match="mine"), spark_session(settings) as spark:
+        spark.range(3).createOrReplaceTempView("kept")
+        raise ValueError("mine")
+    with spark_session(settings) as spark:
+        assert spark.range(5).count() == 5

@@ -1,0 +1,118 @@
+"""The scored table of an hour on the real server: logged before it is published, once, by the release frozen first."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from deltalake import DeltaTable
+
+from pipelines.hours import end_of, parse_hour, shift
+from pipelines.lake import ledger
+from pipelines.lake.tables import read_table
+from pipelines.registry.releases import ReleaseRow, append_decision, release_folder
+from pipelines.steps import build_features, score_users, step
+from pipelines.steps.embed_items import encoder_spec
+from spark_jobs.contracts import DEFAULT_USER
+
+START = "2026-11-10T08"
+NEXT = shift(START, 1)
+ITEMS = [f"m{n:02d}" for n in range(24)]
+
+
+def land(settings, kind, name, records):
+    path = settings.landing / kind / f"{name}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def impression(number, hour):
+    at = (parse_hour(hour) + timedelta(minutes=number)).isoformat()
+    return {"event_id": f"i{hour}{number}", "user_id": f"new{number}", "item_id": ITEMS[number], "position": 0, "ts": at}
+
+
+@pytest.fixture
+def release(save_release):
+    def decide(settings, number, hour, since):
+        versions = {"encoder": "1", "ranker": str(number), "policy": str(number)}
+        before = f"r{number - 1:06d}" if number > 1 else None
+        row = ReleaseRow(f"r{number:06d}", hour, versions, "refresh", "production", "test", since, end_of(hour))
+        save_release(release_folder(settings, row.release_id), text_dim=384, encoder_version=encoder_spec(settings).version, seed=number)
+        append_decision(settings, row, before)
+
+    return decide
+
+
+@pytest.fixture
+def root(loop_settings, release):
+    settings = loop_settings()
+    published = (parse_hour(START) - timedelta(days=9)).isoformat()
+    land(settings, "items", "catalogue", [{"item_id": item, "title": f"Film {item}", "published_at": published} for item in ITEMS])
+    times = [(parse_hour(START) + timedelta(minutes=n)).isoformat() for n in range(9)]
+    ratings = [{"user_id": f"u{n % 3}", "item_id": ITEMS[n], "ts": ts, "type": "rating", "value": 5} for n, ts in enumerate(times)]
+    land(settings, "feedback", "history", ratings)
+    land(settings, "impressions", "one", [impression(n, START) for n in range(2)])
+    build_features.run(settings, START)
+    release(settings, 1, START, START)
+    return settings
+
+
+def rows(settings, table, version=None):
+    found = read_table(settings, table, version=version).to_pylist()
+    return sorted(found, key=lambda row: (row.get("user_id", ""), row.get("hour", ""), row.get("position", 0)))
+
+
+def versions(settings):
+    return {name: DeltaTable(str(settings.warehouse / name)).version() for name in ("slate_decisions", "slate_log", "scores")}
+
+
+def committed(settings, table):
+    return DeltaTable(str(settings.warehouse / table)).history()[0]["timestamp"]
+
+
+def test_an_hour_is_scored_once_and_its_release_is_frozen(root, release, monkeypatch):
+    outcome = score_users.run(root, START)
+    scores, users = rows(root, "scores"), {"u0", "u1", "u2", "new0", "new1", DEFAULT_USER}
+    assert outcome.status == "done" and {row["user_id"] for row in scores} == users
+    for user in users:
+        own = [row for row in scores if row["user_id"] == user]
+        assert [row["position"] for row in own] == list(range(root.slates.size))
+        assert len({row["item_id"] for row in own}) == root.slates.size and len({row["slate_id"] for row in own}) == 1
+    assert {row["user_id"]: row["source"] for row in scores} == {
+        **dict.fromkeys(("u0", "u1", "u2"), "policy"), **dict.fromkeys(("new0", "new1"), "cold_start"), DEFAULT_USER: "fallback",
+    }  # fmt: skip
+    assert not {row["item_id"] for row in scores if row["user_id"] == "u1"} & {ITEMS[1], ITEMS[4], ITEMS[7]}, "what u1 rated"
+    assert {(row["release_id"], row["hour"], row["generated_at"]) for row in scores} == {("r000001", START, end_of(START))}
+    assert {row["reason"][:10] for row in scores if row["source"] == "policy"} == {"like item "}
+
+    log = {(row["slate_id"], row["position"]): row for row in rows(root, "slate_log")}
+    decisions = {row["slate_id"]: row for row in rows(root, "slate_decisions")}
+    assert len(log) == len(scores) and len(decisions) == len(users)
+    for row in scores:
+        kept, decision = log[row["slate_id"], row["position"]], decisions[row["slate_id"]]
+        drawn = decision["action"][row["position"]]
+        assert (row["item_id"], row["propensity"], row["score"]) == (kept["item_id"], kept["propensity"], kept["score"])
+        assert row["item_id"] == decision["candidates"][drawn] and row["propensity"] == decision["propensities"][row["position"]]
+    assert committed(root, "slate_decisions") < committed(root, "slate_log") < committed(root, "scores"), "logged before it is published"
+
+    before = versions(root)
+    assert score_users.run(root, START).status == "unchanged" and versions(root) == before
+
+    release(root, 2, START, START)
+    monkeypatch.setattr(step, "code_version", lambda: "other")
+    assert score_users.run(root, START).status == "done"
+    assert rows(root, "scores") == scores, "other code with the same outcome: the same slates, by the release that was frozen"
+    assert len(rows(root, "slate_log")) == len(scores), "nothing doubled"
+
+    build_features.run(root, NEXT)
+    encoded = [ledger.last_done(root, "embed_items", hour) for hour in (START, NEXT)]
+    assert [row.rows_out for row in encoded] == [len(ITEMS), 0]
+    assert set(encoded[1].seconds) == {"find"}, "where no text changed no model is called"
+    score_users.run(root, NEXT)
+    second = rows(root, "scores")
+    assert {(row["release_id"], row["hour"]) for row in second} == {("r000002", NEXT)}
+    assert not {row["slate_id"] for row in second} & set(decisions)
+    assert len(rows(root, "slate_log")) == len(scores) + len(second), "the slates of the hour before stay logged"
+    assert score_users.run(root, START).status == "superseded" and rows(root, "scores") == second
+    row = ledger.last_done(root, score_users.STEP, NEXT)
+    assert rows(root, "scores", row.outputs["scores"]) == second and row.rows_out == len(second)
+    assert row.inputs["user_features"] == ledger.last_done(root, "build_features", NEXT).outputs["user_features"]
