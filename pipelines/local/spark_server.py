@@ -62,13 +62,16 @@ def _conf(settings: Settings, port: int) -> dict[str, str]:
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         "spark.databricks.delta.snapshotPartitions": "2",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "2000",
+        # an hour compiles more classes than the default 100 hold, and would compile them all again in the next
+        "spark.sql.codegen.cache.maxEntries": "2000",
         "spark.python.worker.reuse": "true",
         "spark.python.daemon.module": "spark_jobs.worker_daemon",
         "spark.local.dir": str(scratch),
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
         # without exit on a full heap the server lives on, answers the port and fails every call
         "spark.driver.extraJavaOptions": (
-            f'"-Djava.io.tmpdir={scratch}" "-Dderby.system.home={scratch}" -Duser.timezone=UTC -XX:+ExitOnOutOfMemoryError'
+            f'"-Djava.io.tmpdir={scratch}" "-Dderby.system.home={scratch}" -Duser.timezone=UTC '
+            "-XX:+ExitOnOutOfMemoryError -XX:+UseParallelGC"
         ),
     }
 
