@@ -4,7 +4,7 @@ Letters: S slates, C candidates, K positions.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -15,13 +15,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.records import LoggedSlates
+from models.ranker import RankerConfig
+from models.records import ItemState, LoggedSlates, UserState
 from pipelines.hours import end_of
 from pipelines.lake.tables import read_table
 from pipelines.settings import Settings
 from pipelines.steps.shown_slates import ShownSlates
 from spark_jobs.catalogue import Catalogue, item_state
-from spark_jobs.drawing import Candidates, Release, describe, slate_logits
+from spark_jobs.drawing import Release, describe, slate_logits
 from spark_jobs.ranker_inputs import user_states
 
 
@@ -34,12 +35,22 @@ class Composed:
 
 
 @dataclass(frozen=True)
+class Drawn:
+    """Slates drawn from the same feature tables: which of all they are, and what was known of their users and of the items."""
+
+    where: Tensor
+    users: UserState
+    items: ItemState
+
+
+@dataclass(frozen=True)
 class SlateReader:
     """Shown slates under any release; C is the most candidates of any slate."""
 
     settings: Settings
     catalogue: Catalogue
     shown: ShownSlates
+    _read: dict[tuple[str, ...], list[Drawn]] = field(default_factory=dict)
 
     @cached_property
     def rows(self) -> Tensor:
@@ -54,13 +65,14 @@ class SlateReader:
     def composed(self, release: Release) -> Composed:
         """What this release's ranker and policy would have seen, and given, at each draw."""
         features, vectors, logits = [], [], []
-        where = torch.zeros(0, dtype=torch.int64)
-        for rows, candidates, found in self._groups(release):
-            where = torch.cat([where, rows])
+        groups = self._drawn(release.ranker.config)
+        for group in groups:
+            rows = self.rows[group.where]
+            candidates = describe(release, group.users, self.catalogue, group.items, rows, rows > 0)
             features.append(candidates.features)
             vectors.append(candidates.user_vectors)
-            logits.append(found)
-        order = where.argsort()
+            logits.append(slate_logits(release, group.users, candidates, group.items))
+        order = torch.cat([group.where for group in groups]).argsort()
         slates = self._slates(torch.cat(features)[order], torch.cat(vectors)[order])
         return Composed(slates, torch.cat(logits)[order])
 
@@ -69,21 +81,24 @@ class SlateReader:
         count = len(self.shown)
         return self._slates(torch.zeros(*self.rows.shape, 0), torch.zeros(count, 0))
 
-    def _groups(self, release: Release) -> Iterator[tuple[Tensor, Candidates, Tensor]]:
-        """Slates drawn from the same feature tables, described together."""
-        config, decisions = release.ranker.config, self.shown.decisions
+    def _drawn(self, config: RankerConfig) -> list[Drawn]:
+        """Read once for rankers that read the same counters: many releases are compared on one log."""
+        names = (*config.user_counters, *config.item_counters)
+        if names not in self._read:
+            self._read[names] = list(self._groups(config))
+        return self._read[names]
+
+    def _groups(self, config: RankerConfig) -> Iterator[Drawn]:
+        decisions = self.shown.decisions
         pinned = [_versions(versions) for versions in decisions["feature_versions"].to_pylist()]
         draws = list(zip(decisions["hour"].to_pylist(), pinned, strict=True))
         for draw in sorted(set(draws)):
             where = np.flatnonzero([other == draw for other in draws])
             at, (user_version, item_version) = end_of(draw[0]), draw[1]
             ids = decisions["user_id"].combine_chunks().take(pa.array(where))
-            users = _known_users(self.settings, user_version, ids)
-            state = user_states(users, self.catalogue, at, config.user_counters)
-            items = item_state(self.catalogue, read_table(self.settings, "item_features", version=item_version), at, config.item_counters)
-            rows = self.rows[torch.from_numpy(where)]
-            candidates = describe(release, state, self.catalogue, items, rows, rows > 0)
-            yield torch.from_numpy(where), candidates, slate_logits(release, state, candidates, items)
+            users = user_states(_known_users(self.settings, user_version, ids), self.catalogue, at, config.user_counters)
+            found = read_table(self.settings, "item_features", version=item_version)
+            yield Drawn(torch.from_numpy(where), users, item_state(self.catalogue, found, at, config.item_counters))
 
     def _slates(self, features: Tensor, user_vectors: Tensor) -> LoggedSlates:
         users = self._column("user_id").dictionary_encode().indices.to_numpy().astype(np.int64)
