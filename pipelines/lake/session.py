@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from pipelines.errors import TransientError
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+RETRIES, RETRY_MS = 5, 3000  # by default a client waits more than ten minutes for a server that is gone
 
 
 @contextmanager
@@ -17,20 +20,25 @@ def spark_session(settings: Settings) -> Iterator["SparkSession"]:
 
     A killed client does not stop its query; without the interrupt a write of the dead attempt could commit after ours.
     One session for all steps and hours keeps the server's Python workers, which belong to a session, and their models warm.
+    Raises TransientError where the server ends meanwhile: the next session starts it anew.
     """
     from pyspark.sql import SparkSession
+    from pyspark.sql.connect.client.retries import DefaultPolicy
 
     from pipelines.local.services import ensure_spark
 
-    session_id = uuid.uuid5(uuid.NAMESPACE_URL, str(settings.home))
+    session_id, address = uuid.uuid5(uuid.NAMESPACE_URL, str(settings.home)), ensure_spark(settings)
     builder: Any = SparkSession.builder
-    spark = builder.remote(f"{ensure_spark(settings)}/;session_id={session_id};user_id=recloop").create()
+    spark = builder.remote(f"{address}/;session_id={session_id};user_id=recloop").create()
+    spark.client.set_retry_policies([DefaultPolicy(max_retries=RETRIES, max_backoff=RETRY_MS)])
     try:
         spark.interruptAll()
         yield spark
         _forget(spark)
-    except BaseException:
-        with suppress(Exception):  # a dead server must not hide the error that the step ended with
+    except BaseException as error:
+        if _is_gone(error):
+            raise TransientError(f"Spark at {address} does not answer; see its log, and run the step again") from error
+        with suppress(Exception):  # it must not hide the error that the step ended with
             spark.interruptAll()
             _forget(spark)
         raise
@@ -41,3 +49,9 @@ def spark_session(settings: Settings) -> Iterator["SparkSession"]:
 def _forget(spark: "SparkSession") -> None:
     """The server keeps persisted frames of closed sessions: without this its heap fills up within hours."""
     spark.catalog.clearCache()
+
+
+def _is_gone(error: BaseException) -> bool:
+    from pyspark.errors.exceptions.connect import SparkConnectGrpcException
+
+    return isinstance(error, SparkConnectGrpcException) and "StatusCode.UNAVAILABLE" in str(error)

@@ -4,14 +4,18 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
 
+from pipelines.errors import TransientError
 from pipelines.lake.session import spark_session
-from pipelines.settings import environment
+from pipelines.local.service_records import read_records
+from pipelines.local.services import down
+from pipelines.settings import environment, load_settings
 
 CLIENT = """
 import sys
@@ -72,3 +76,16 @@ def test_an_error_ends_what_the_session_holds_and_goes_on(loop_settings):
         raise ValueError("mine")
     with spark_session(settings) as spark:
         assert spark.range(5).count() == 5
+
+
+def test_a_server_that_dies_in_a_query_is_one_line_and_the_next_session_starts_it_anew(tmp_path):
+    settings = load_settings(tmp_path, {})
+    try:
+        with pytest.raises(TransientError, match="does not answer; see its log"), spark_session(settings) as spark:
+            server = read_records(settings)["spark"].process.pid
+            threading.Timer(2, os.kill, (server, signal.SIGKILL)).start()
+            spark.range(0, 400, 1, 1).selectExpr("java_method('java.lang.Thread', 'sleep', 200L)").collect()
+        with spark_session(settings) as spark:
+            assert spark.range(3).count() == 3
+    finally:
+        down(settings)
