@@ -1,7 +1,7 @@
 # make demo: set up and run the loop. make test: everything that CI runs. State lies in $RECLOOP_HOME, default .recloop/.
 BIN := .venv/bin
 
-.PHONY: setup demo up down test lint bench clean lock
+.PHONY: setup demo up down test test-faults lint bench clean lock
 
 setup:
 	@sh pipelines/local/setup.sh
@@ -21,6 +21,9 @@ lint: setup
 
 test: lint
 	$(BIN)/pytest
+
+test-faults: setup
+	$(BIN)/pytest -m faults
 
 bench: setup
 	@$(BIN)/python benchmarks/hour_timing.py && $(BIN)/python benchmarks/loop_reward.py

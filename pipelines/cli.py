@@ -143,6 +143,53 @@ def backfill(
     _run_hours(settings, hours)
 
 
+@app.command(rich_help_panel=HOURS)
+def rebuild(
+    context: typer.Context,
+    first: Annotated[str, typer.Option("--from", metavar="HOUR", help="First hour.")],
+    last: Annotated[str | None, typer.Option("--to", metavar="HOUR", help="Last hour, included; default the newest.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which hours, rows and versions would change.")] = False,
+) -> None:
+    """Make derived tables again from impressions, feedback and items. No slate is drawn, no release moves, no model learns."""
+    from functools import partial
+
+    from pipelines.local.in_process import explained
+    from pipelines.local.stages import Stages
+    from pipelines.steps import rebuild as again
+
+    settings = _settings(context)
+    hours = again.hours_to_rebuild(settings, first, last)
+    span = f"{len(hours)} hours, {hours[0]} to {hours[-1]}"
+    if dry_run:
+        print(f"would make again: {span}")
+        for part in again.plan(settings, hours):
+            print(f"{part.table}: {part.rows:,} rows, now version {part.version}")
+        return
+    with Stages(_console()).stage(f"rebuild {span}") as stage:
+        stage.ends_with(explained(settings, f"rebuild of {span}", partial(again.run, settings, hours)).detail)
+
+
+@app.command(rich_help_panel=HOURS)
+def maintain(
+    context: typer.Context, dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False
+) -> None:
+    """Drop what is past retention, compact small files, and remove files and log entries that nobody can read any more."""
+    from functools import partial
+
+    from pipelines.local.in_process import explained
+    from pipelines.local.stages import Stages
+    from pipelines.steps import maintain_tables
+
+    settings = _settings(context)
+    if dry_run:
+        for part in maintain_tables.plan(settings):
+            what = f"{part.dropped} older than {part.drop_before}, {part.compacted} of many small files" if part.any else "nothing"
+            print(f"{part.table}: {what}")
+        return
+    with Stages(_console()).stage("maintain") as stage:
+        stage.ends_with(explained(settings, "maintenance", partial(maintain_tables.run, settings)).detail)
+
+
 def _run_hours(settings: "Settings", hours: list[str]) -> None:
     from functools import partial
 
@@ -252,6 +299,30 @@ def demo_data(
     note = f" ({written.note})" if written.note else ""
     counts = f"{written.users} users, {written.items} items, {written.ratings} ratings"
     print(f"{written.source}{note}: {counts}; loop hours from {written.start_hour}")
+
+
+@app.command(rich_help_panel=DATA)
+def quarantine(
+    context: typer.Context,
+    hour: Annotated[str | None, typer.Option(metavar="HOUR", help="Only what this hour refused.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only what was refused for this reason.")] = None,
+    replay: Annotated[bool, typer.Option("--replay", help="Land these records again, for the next hour to take.")] = False,
+) -> None:
+    """Show what was refused and why, with a sample of each; or land it again after the cause was mended."""
+    from pipelines.hours import parse_hour
+    from pipelines.lake import quarantine as held
+
+    settings = _settings(context)
+    if hour is not None:
+        parse_hour(hour)
+    if replay:
+        for name, count in held.replay(settings, hour, reason).items():
+            print(f"{count} records stand in landing/{name}; the next hour takes them, and refuses again what is still wrong")
+        return
+    found = held.refused(settings, hour, reason)
+    for part in found:
+        print(f"{part.hour}  {part.reason}: {part.count} records, {part.meaning}\n  {part.source_file}:{part.line}  {part.sample}")
+    print(f"{sum(part.count for part in found)} records refused")
 
 
 @app.command(rich_help_panel=DATA)

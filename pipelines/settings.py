@@ -139,6 +139,7 @@ class Settings(_Section):
     home: Path
     domain: Literal["ecommerce", "video", "social"]
     seed: int
+    failpoint: str | None
     lake: Lake
     spark: Spark
     airflow: Airflow

@@ -76,7 +76,7 @@ _TABLES = [
         "quarantine", "source", ("hour", "source_file", "line"),
         "Records that were refused, byte for byte, each with its reason.",
         pa.schema([
-            pa.field("raw", _text), _required("reason", _text), pa.field("detail", _text),
+            pa.field("raw", pa.binary()), _required("reason", _text), pa.field("detail", _text),
             _required("source_file", _text), _required("line", _i64), _required("hour", _text),
         ]),
         partition=("hour",), retention_days=400,

@@ -1,7 +1,5 @@
 """Landing lines to typed events: every line becomes a row, valid or with one reason code. Nothing is dropped."""
 
-import gzip
-import io
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -9,9 +7,10 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from spark_jobs.contracts import REACTIONS
+from spark_jobs.landing_formats import Record, records
 
 REASONS = {
-    "bad_json": "the line is not one JSON object",
+    "bad_json": "the record is not one JSON object in UTF-8, or not a row under its file's header",
     "missing_key": "a required field is missing or empty",
     "wrong_type": "a field cannot be read as its type",
     "unknown_reaction": "the feedback type is none of the contract's",
@@ -19,7 +18,7 @@ REASONS = {
     "negative_value": "a position, value or price is negative, or a propensity outside (0, 1]",
     "from_future": "the time lies after the loop's now and the wall clock",
     "duplicate_conflict": "the event_id was seen before with another payload",
-    "oversized": "the line is longer than lake.max_record_bytes",
+    "oversized": "the record is longer than lake.max_record_bytes",
 }
 _STRINGS = {
     "impressions": ["event_id", "request_id", "slate_id", "user_id", "item_id", "position", "ts", "surface", "query",
@@ -43,47 +42,47 @@ _NATURAL_KEY = {
     "impressions": ["user_id", "item_id", "ts", "position", "slate_id", "request_id"],
     "feedback": ["user_id", "item_id", "ts", "type", "value"],
 }
+_BATCH_ROWS, _BATCH_BYTES = 20_000, 32_000_000
+_LINES = pa.schema([
+    ("kind", pa.string()), ("source_file", pa.string()), ("line", pa.int64()), ("raw", pa.binary()), ("text", pa.string()),
+    ("oversized", pa.bool_()),
+])  # fmt: skip
 _OFFSET = r"(Z|[+-]\d{2}:?\d{2})$"
 
 
 def read_lines(spark: SparkSession, files: list[tuple[str, str]], max_bytes: int) -> DataFrame:
-    """One row a line of each (path, kind): kind, source_file, line (from 1), raw; a longer line is cut and marked oversized."""
+    """One row a record of each (path, kind): kind, source_file, line (from 1), raw, text, oversized; see ``landing_formats``."""
     frame = spark.createDataFrame(files, "path string, kind string").repartition(max(1, min(len(files), 8)))
-    schema = "kind string, source_file string, line bigint, raw string, oversized boolean"
 
     def read(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             for row in batch.to_pylist():
                 yield from _file_batches(row["path"], row["kind"], max_bytes)
 
-    return frame.mapInArrow(read, schema)
+    return frame.mapInArrow(read, "kind string, source_file string, line bigint, raw binary, text string, oversized boolean")
 
 
-def _file_batches(path: str, kind: str, max_bytes: int, rows: int = 20_000) -> Iterator[pa.RecordBatch]:
-    """Reads the file in batches; no line is held longer than ``max_bytes``."""
-    with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as stream:
-        reader, number, lines = io.BufferedReader(stream), 0, []
-        while line := reader.readline(max_bytes + 1):
-            number += 1
-            oversized = len(line) > max_bytes and not line.endswith(b"\n")
-            while oversized and (rest := reader.readline(max_bytes)) and not rest.endswith(b"\n"):
-                continue
-            if line.strip():
-                lines.append((number, line.rstrip(b"\r\n").decode("utf-8", "replace"), oversized))
-            if len(lines) == rows:
-                yield _batch(path, kind, lines)
-                lines = []
-        if lines:
-            yield _batch(path, kind, lines)
+def _file_batches(path: str, kind: str, max_bytes: int) -> Iterator[pa.RecordBatch]:
+    held: list[Record] = []
+    size = 0
+    for record in records(path, max_bytes):
+        held.append(record)
+        size += len(record.raw)
+        if len(held) == _BATCH_ROWS or size > _BATCH_BYTES:
+            yield _batch(path, kind, held)
+            held, size = [], 0
+    if held:
+        yield _batch(path, kind, held)
 
 
-def _batch(path: str, kind: str, lines: list[tuple[int, str, bool]]) -> pa.RecordBatch:
-    numbers, raws, oversized = zip(*lines, strict=True)
-    names = ["kind", "source_file", "line", "raw", "oversized"]
+def _batch(path: str, kind: str, held: list[Record]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(
-        dict(zip(names, ([kind] * len(lines), [path] * len(lines), numbers, raws, oversized), strict=True)),
-        schema=pa.schema([("kind", pa.string()), ("source_file", pa.string()), ("line", pa.int64()), ("raw", pa.string()),
-                          ("oversized", pa.bool_())]),
+        {
+            "kind": [kind] * len(held), "source_file": [path] * len(held), "line": [record.number for record in held],
+            "raw": [record.raw for record in held], "text": [record.text for record in held],
+            "oversized": [record.oversized for record in held],
+        },
+        schema=_LINES,
     )  # fmt: skip
 
 
@@ -94,7 +93,7 @@ def parse(lines: DataFrame, kind: str, latest: str) -> DataFrame:
     """
     schema = ", ".join([f"{n} string" for n in _STRINGS[kind]] + [f"{n} {t}" for n, t in _COLLECTIONS[kind].items()])
     found = lines.where(F.col("kind") == kind).withColumn(
-        "json", F.from_json("raw", f"{schema}, _corrupt string", {"columnNameOfCorruptRecord": "_corrupt"})
+        "json", F.from_json("text", f"{schema}, _corrupt string", {"columnNameOfCorruptRecord": "_corrupt"})
     )
     plain = [_typed(name).alias(name) for name in _STRINGS[kind]]
     nested = [F.col(f"json.{name}").alias(name) for name in _COLLECTIONS[kind]]

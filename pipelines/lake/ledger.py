@@ -85,6 +85,16 @@ def newest_done(settings: Settings, step: str, before: str) -> LedgerRow | None:
     return max(done, key=lambda row: (row.hour, row.ended_at), default=None)
 
 
+def pass_end(settings: Settings, row: LedgerRow) -> str:
+    """The last hour of the attempt that wrote this row: an attempt over several hours leaves a row for each."""
+    return max(other.hour for other in rows(settings, row.step) if other.started_at == row.started_at)
+
+
+def newest_output(settings: Settings, step: str, table: str) -> int:
+    """The newest version of the table that any finished attempt of the step made. Raises ValueError where there is none."""
+    return max(row.outputs[table] for row in rows(settings, step) if row.status == "done" and table in row.outputs)
+
+
 def newest_hour(settings: Settings, step: str, before: str | None = None) -> str | None:
     """The newest hour that the step has finished, at most ``before`` (not included)."""
     hours = [row.hour for row in rows(settings, step) if row.status in DONE and (before is None or row.hour < before)]
@@ -92,8 +102,19 @@ def newest_hour(settings: Settings, step: str, before: str | None = None) -> str
 
 
 def frozen(settings: Settings, step: str, hour: str) -> LedgerRow | None:
-    """The row by which the first attempt fixed its input; a rerun works from the same."""
-    return next((row for row in rows(settings, step, hour) if row.status == "frozen"), None)
+    """The row by which the first attempt fixed its input; a rerun works from the same. None after ``released``."""
+    return still_frozen(rows(settings, step, hour)).get(hour)
+
+
+def still_frozen(history: Sequence[LedgerRow]) -> dict[str, LedgerRow]:
+    """By hour the first ``frozen`` row of one step, unless a later ``released`` row gave its input back."""
+    found: dict[str, LedgerRow] = {}
+    for row in history:
+        if row.status == "frozen":
+            found.setdefault(row.hour, row)
+        elif row.status == "released":
+            found.pop(row.hour, None)
+    return found
 
 
 def _row(values: dict[str, Any]) -> LedgerRow:

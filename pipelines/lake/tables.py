@@ -18,6 +18,8 @@ from spark_jobs.contracts import TABLES, Table
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+LOG_DAYS = 30  # of commits; rows stay as long as the contract says
+
 
 def table_path(settings: Settings, name: str) -> Path:
     """Folder of the table. Raises UserError for a name that no contract has."""
@@ -95,5 +97,5 @@ def _properties(table: Table) -> dict[str, str]:
     return {
         "delta.enableChangeDataFeed": "true" if table.name == "scores" else "false",
         "delta.dataSkippingStatsColumns": ",".join(n for n in names if n not in table.partition)[:4000],
-        "delta.logRetentionDuration": f"interval {table.retention_days} days",
+        "delta.logRetentionDuration": f"interval {min(table.retention_days, LOG_DAYS)} days",
     }

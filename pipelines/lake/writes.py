@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from pipelines.failpoint import failpoint
 from pipelines.lake.tables import table_path, table_version
 from pipelines.settings import Settings
 from spark_jobs.contracts import TABLES
@@ -35,7 +36,7 @@ def replace_hours(frame: "DataFrame", settings: Settings, name: str, hours: Sequ
     writer = in_contract_order(frame, name).write.format("delta").mode("overwrite")
     writer = writer.option("replaceWhere", f"hour IN ({literal})").option("userMetadata", _metadata(step, hours))
     writer.save(str(table_path(settings, name)))
-    return table_version(settings, name)
+    return _committed(settings, name, step)
 
 
 def append_new(frame: "DataFrame", settings: Settings, name: str, hours: Sequence[str], step: str) -> int:
@@ -46,14 +47,14 @@ def append_new(frame: "DataFrame", settings: Settings, name: str, hours: Sequenc
     held = frame.sparkSession.read.format("delta").load(path).where(F.col("hour").isin(list(hours))).select(*key)
     fresh = in_contract_order(frame.join(held, on=key, how="left_anti"), name)
     fresh.write.format("delta").mode("append").option("userMetadata", _metadata(step, hours)).save(path)
-    return table_version(settings, name)
+    return _committed(settings, name, step)
 
 
 def overwrite(frame: "DataFrame", settings: Settings, name: str, hours: Sequence[str], step: str) -> int:
     """Replaces the whole table in one commit: readers see the old rows or the new ones, never a mixture."""
     writer = in_contract_order(frame, name).write.format("delta").mode("overwrite")
     writer.option("userMetadata", _metadata(step, hours)).save(str(table_path(settings, name)))
-    return table_version(settings, name)
+    return _committed(settings, name, step)
 
 
 def merge_by_key(frame: "DataFrame", settings: Settings, name: str, hours: Sequence[str], step: str) -> int:
@@ -70,6 +71,12 @@ def merge_by_key(frame: "DataFrame", settings: Settings, name: str, hours: Seque
         )
     finally:
         spark.conf.unset("spark.databricks.delta.commitInfo.userMetadata")
+    return _committed(settings, name, step)
+
+
+def _committed(settings: Settings, name: str, step: str) -> int:
+    """The version that the write made: under the root's writer lock it is the table's newest."""
+    failpoint(settings, f"{step}:commit:{name}")
     return table_version(settings, name)
 
 

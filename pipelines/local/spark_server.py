@@ -63,15 +63,15 @@ def _conf(settings: Settings, port: int) -> dict[str, str]:
         "spark.databricks.delta.snapshotPartitions": "2",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "2000",
         # an hour compiles more classes than the default 100 hold, and would compile them all again in the next
-        "spark.sql.codegen.cache.maxEntries": "2000",
+        "spark.sql.codegen.cache.maxEntries": "1000",
         "spark.python.worker.reuse": "true",
         "spark.python.daemon.module": "spark_jobs.worker_daemon",
         "spark.local.dir": str(scratch),
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
-        # without exit on a full heap the server lives on, answers the port and fails every call
+        # without exit on a full heap the server lives on, answers the port and fails every call; between hours it gives memory back
         "spark.driver.extraJavaOptions": (
             f'"-Djava.io.tmpdir={scratch}" "-Dderby.system.home={scratch}" -Duser.timezone=UTC '
-            "-XX:+ExitOnOutOfMemoryError -XX:+UseParallelGC"
+            "-XX:+ExitOnOutOfMemoryError -XX:+UseG1GC -XX:G1PeriodicGCInterval=30000 -XX:MinHeapFreeRatio=10 -XX:MaxHeapFreeRatio=30"
         ),
     }
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from pipelines.errors import UserError
+from pipelines.failpoint import failpoint
 from pipelines.registry.client import call, error_code, unless_exists
 from pipelines.registry.flavors import KINDS, Flavor, flavor_of
 from pipelines.registry.logged_models import drop_unregistered, link_version, log_model
@@ -80,6 +81,7 @@ def set_aliases(settings: Settings, versions: Mapping[str, str], alias: Alias) -
         _check(settings, kind, version)
     for kind, version in versions.items():
         _point(settings, model_name(settings, kind), alias, version)
+        failpoint(settings, f"alias:{kind}")
 
 
 def alias_versions(settings: Settings, alias: Alias) -> dict[str, str]:
@@ -111,6 +113,7 @@ def _make(run: Run, name: str, flavor: Flavor, tags: Mapping[str, str], identity
         return found or str(client.create_model_version(name, f"models:/{model_id}", run.run_id, all_tags, model_id=model_id).version)
 
     number = call(run.settings, find_or_create)
+    failpoint(run.settings, f"register:{flavor.kind}")
     link_version(run, model_id, name, number)
     return number
 

@@ -3,7 +3,7 @@
 Missing earlier hours are brought in first, in ranges; a finished hour is left as it is unless the code changed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.clock import check_hour
@@ -19,11 +19,12 @@ from pipelines.steps.examples import build_examples
 from pipelines.steps.ingest import ingest
 from pipelines.steps.landing_files import frozen_range
 from pipelines.steps.state import advance_caches, build_increments
-from pipelines.steps.step import Outcome, attempt, writer_lock
+from pipelines.steps.step import Attempt, Outcome, attempt, writer_lock
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+SparkStep = Callable[["SparkSession", Attempt], Outcome]
 STEP = "build_features"
 
 
@@ -61,18 +62,22 @@ def _bring_in(spark: "SparkSession", settings: Settings, pending: Sequence[str])
     while left:
         first_load = left[0] == settings.lake.start_hour
         hours = frozen_range(settings, left[:1] if first_load else left)
-        for step, name in _STEPS:
-            with attempt(settings, name, hours) as current:
-                outcome = step(spark, current)
+        outcome = run_steps(spark, settings, hours, ((ingest, "ingest"), *DERIVING, (advance_caches, STEP)))
         left = left[len(hours) :]
     assert outcome is not None
     return outcome
 
 
-_STEPS = (
-    (ingest, "ingest"),
+def run_steps(spark: "SparkSession", settings: Settings, hours: Sequence[str], steps: "Sequence[tuple[SparkStep, str]]") -> Outcome:
+    """Each step for these hours in one pass; the last one's outcome."""
+    for step, name in steps:
+        with attempt(settings, name, hours) as current:
+            outcome = step(spark, current)
+    return outcome
+
+
+DERIVING: "Sequence[tuple[SparkStep, str]]" = (
     (build_increments, "build_increments"),
     (build_examples, "build_examples"),
     (embed_items, "embed_items"),
-    (advance_caches, STEP),
 )

@@ -105,9 +105,9 @@ def _complete(spark: "SparkSession", attempt: Attempt, examples: "DataFrame") ->
     from spark_jobs.state import counters_before, recent_before, unfolded_history
 
     deltas = {}
-    for key, (increments, cache) in ENTITIES.items():
+    for key, (increments, _) in ENTITIES.items():
         since = hours_of(read_input(spark, attempt, increments, "build_increments"), attempt).drop("hour")
-        both = previous_cache(spark, attempt, cache).unionByName(since)
+        both = previous_cache(spark, attempt, key).unionByName(since)
         deltas[key] = both.withColumn("known_from", F.col("as_of"))
     users, items = (examples.select(key, "cut").distinct() for key in ENTITIES)
     histories = recent_before(users, unfolded_history(deltas["user_id"]))

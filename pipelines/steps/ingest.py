@@ -21,14 +21,17 @@ EVENTS = ("impressions", "feedback")
 
 
 def ingest(spark: "SparkSession", attempt: Attempt) -> Outcome:
-    """Takes the hours' files into the source tables. Raises UserError where too large a share of records is refused."""
+    """Takes the hours' files into the source tables.
+
+    Raises UserError where too large a share of records is refused: nothing was written then, and the files are given back to be mended.
+    """
     settings, hours = attempt.settings, attempt.hours
     with attempt.stage("freeze"):
         files = frozen_files(attempt)
     with attempt.stage("parse"):
         parsed = _parsed(spark, settings, files, hours)
         counts = _counts(parsed, hours)
-    _check_refused_share(settings, hours, counts)
+    _check_refused_share(attempt, counts)
     with attempt.stage("write"):
         _write(parsed, attempt, counts["refused"])
     carried = tuple(replace(file, after_hour=hours[-1]) for file in files if counts["later"].get(_path(settings, file)))
@@ -95,9 +98,11 @@ def _counts(parsed: "dict[str, DataFrame]", hours: Sequence[str]) -> dict:
     return total
 
 
-def _check_refused_share(settings: Settings, hours: Sequence[str], counts: dict) -> None:
+def _check_refused_share(attempt: Attempt, counts: dict) -> None:
+    settings, hours = attempt.settings, attempt.hours
     share = counts["refused"] / max(counts["in"], 1)
     if share > settings.lake.refused_share:
+        attempt.record("released", "too many records were refused: the files may be mended")
         top = sorted(counts["reasons"].items(), key=lambda item: -item[1])[:3]
         reasons = ", ".join(f"{reason} {count}" for reason, count in top)
         raise UserError(

@@ -1,17 +1,22 @@
 """Which landing files an hour takes. The first attempt fixes the list in the ledger; a rerun takes exactly that list."""
 
+import gzip
 import hashlib
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipelines.errors import UserError
 from pipelines.lake import ledger
 from pipelines.lake.ledger import LandingFile
 from pipelines.settings import Settings
 from pipelines.steps.step import Attempt
+from spark_jobs.landing_formats import ENDINGS
 
 KINDS = ("impressions", "feedback", "items")
-ENDINGS = (".jsonl", ".jsonl.gz")
 
 
 def frozen_files(attempt: Attempt) -> list[LandingFile]:
@@ -33,14 +38,18 @@ def frozen_range(settings: Settings, pending: Sequence[str]) -> list[str]:
     row = ledger.frozen(settings, "ingest", pending[0])
     if row is None:
         return list(pending)
-    together = {r.hour for r in ledger.rows(settings, "ingest") if r.status == "frozen" and r.started_at == row.started_at}
+    history = ledger.still_frozen(ledger.rows(settings, "ingest"))
+    together = {hour for hour, other in history.items() if other.started_at == row.started_at}
     return [hour for hour in pending if hour in together]
 
 
 def _new_files(settings: Settings, history: Sequence[ledger.LedgerRow]) -> list[LandingFile]:
-    taken = {file.path for row in history if row.status == "frozen" for file in row.files}
+    taken = {file.path for row in ledger.still_frozen(history).values() for file in row.files}
     found = [(kind, path) for kind in KINDS for path in sorted((settings.landing / kind).glob("*")) if _complete(path)]
-    return [_landing_file(settings, path, kind) for kind, path in found if _relative(settings, path) not in taken]
+    new = [(kind, path) for kind, path in found if _relative(settings, path) not in taken]
+    for _, path in new:
+        _check_whole(settings, path)
+    return [_landing_file(settings, path, kind) for kind, path in new]
 
 
 def _carried(history: Sequence[ledger.LedgerRow], first: str) -> list[LandingFile]:
@@ -61,6 +70,22 @@ def _landing_file(settings: Settings, path: Path, kind: str) -> LandingFile:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return LandingFile(_relative(settings, path), path.stat().st_size, digest, kind)
+
+
+def _check_whole(settings: Settings, path: Path) -> None:
+    """Raises UserError for a compressed or Parquet file that ends too early: nothing of it is taken, and nothing is frozen."""
+    try:
+        if path.suffix == ".gz":
+            with gzip.open(path) as stream:
+                while stream.read(1 << 20):
+                    pass
+        elif path.suffix == ".parquet":
+            pq.read_metadata(path)
+    except (EOFError, OSError, zlib.error, pa.ArrowException) as error:
+        raise UserError(
+            f"landing file {_relative(settings, path)} cannot be read to its end: {error}; write it under a name that ends in .tmp "
+            "and rename it when it is complete, or remove it"
+        ) from None
 
 
 def _check_unchanged(settings: Settings, file: LandingFile) -> None:

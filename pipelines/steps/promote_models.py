@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.clock import check_hour, now
+from pipelines.failpoint import failpoint
 from pipelines.hours import shift
 from pipelines.lake import ledger
 from pipelines.lake.metrics import Metric, read_metrics
@@ -76,7 +77,9 @@ def _decided(current: Attempt, tracked: "Run") -> ReleaseRow:
     )  # fmt: skip
     if row.stage == PRODUCTION:
         _copy_artifacts(settings, row, champion, with_policy)
+        failpoint(settings, "promote_models:artifacts")
     append_decision(settings, row, row.compared_with)
+    failpoint(settings, "promote_models:row")
     return row
 
 

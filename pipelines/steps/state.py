@@ -1,11 +1,16 @@
 """State of users and items: the hours' increments, and the caches that fold them."""
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from pipelines.clock import wall_clock
+from pipelines.hours import shift
 from pipelines.lake import ledger
 from pipelines.lake.tables import read_frame
 from pipelines.lake.writes import merge_by_key, overwrite, replace_hours
 from pipelines.steps.step import Attempt, Outcome
+from pipelines.steps.step import attempt as following_attempt
+from spark_jobs.contracts import TABLES
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -69,40 +74,74 @@ def build_increments(spark: "SparkSession", attempt: Attempt) -> Outcome:
     return attempt.record("done")
 
 
-def previous_cache(spark: "SparkSession", attempt: Attempt, table: str) -> "DataFrame":
-    """The cache as it was before these hours, by the ledger: a commit that no row names is never built upon."""
-    settings = attempt.settings
+def previous_cache(spark: "SparkSession", attempt: Attempt, key: str) -> "DataFrame":
+    """The cache as it was before these hours, by the ledger: a commit that no row names is never built upon.
+
+    Folded from the increments again where that version holds these hours too (one pass made them all), or is too old to be read.
+    """
+    settings, (increments, cache) = attempt.settings, ENTITIES[key]
     earlier = ledger.newest_done(settings, "build_features", before=attempt.hours[0])
     if earlier is None:
-        return read_frame(spark, settings, table).limit(0)
-    attempt.inputs[table] = earlier.outputs[table]
-    return read_frame(spark, settings, table, earlier.outputs[table])
+        return read_frame(spark, settings, cache).limit(0)
+    too_old = wall_clock() - earlier.ended_at > timedelta(days=TABLES[cache].retention_days - 1)
+    if too_old or ledger.pass_end(settings, earlier) >= attempt.hours[0]:
+        version = ledger.newest_output(settings, "build_increments", increments)
+        return _folded_before(read_frame(spark, settings, increments, version), key, attempt.hours[0])
+    attempt.inputs[cache] = earlier.outputs[cache]
+    return read_frame(spark, settings, cache, earlier.outputs[cache])
 
 
 def advance_caches(spark: "SparkSession", attempt: Attempt) -> Outcome:
-    """user_features and item_features up to the last hour: advanced by the increments, or refolded after a repair."""
-    newest = ledger.newest_hour(attempt.settings, attempt.step)
-    refold = newest is not None and newest >= attempt.hours[0]
-    for key in ENTITIES:
+    """user_features and item_features up to the last hour: advanced by the increments, or refolded after a repair.
+
+    Each hour's row names the caches as of that hour: where newer hours are there, theirs are refolded after it.
+    """
+    newest, last = ledger.newest_hour(attempt.settings, attempt.step), attempt.hours[-1]
+    if newest is None or newest < attempt.hours[0]:
+        for key in ENTITIES:
+            with attempt.stage(f"fold {key.removesuffix('_id')}s"):
+                _advance(spark, attempt, key)
+        return attempt.record("done", "advanced")
+    outcome = refold_caches(spark, attempt)
+    if newest > last:
+        with following_attempt(attempt.settings, attempt.step, [newest]) as current:
+            outcome = refold_caches(spark, current)
+    return outcome
+
+
+def refold_caches(spark: "SparkSession", attempt: Attempt) -> Outcome:
+    """The caches as of the last hour, from the increments of all hours up to it."""
+    for key, (increments, cache) in ENTITIES.items():
         with attempt.stage(f"fold {key.removesuffix('_id')}s"):
-            _fold(spark, attempt, key, max(newest or "", attempt.hours[-1]) if refold else None)
-    return attempt.record("done", "refolded from all increments" if refold else "advanced")
+            attempt.inputs[increments] = ledger.newest_output(attempt.settings, "build_increments", increments)
+            deltas = read_frame(spark, attempt.settings, increments, attempt.inputs[increments])
+            rows = _folded_before(deltas, key, shift(attempt.hours[-1], 1))
+            attempt.outputs[cache] = overwrite(rows, attempt.settings, cache, attempt.hours, attempt.step)
+    return attempt.record("done", "refolded from all increments")
 
 
-def _fold(spark: "SparkSession", attempt: Attempt, key: str, refold_to: str | None) -> None:
+def _folded_before(increments: "DataFrame", key: str, hour: str) -> "DataFrame":
+    """The cache from the increments of all hours before ``hour``; each row as of its own last one, as advancing leaves it."""
+    from pyspark.sql import functions as F
+
+    from spark_jobs.state import folded
+
+    deltas = increments.where(F.col("hour") < hour)
+    touched = deltas.groupBy(key).agg(F.max("as_of").alias("cut"))
+    return folded(touched, deltas.drop("hour").withColumn("known_from", F.col("as_of")), key)
+
+
+def _advance(spark: "SparkSession", attempt: Attempt, key: str) -> None:
     from pyspark.sql import functions as F
 
     from spark_jobs.state import folded
 
     increments, cache = ENTITIES[key]
-    deltas = read_input(spark, attempt, increments, "build_increments")
-    deltas = hours_of(deltas, attempt) if refold_to is None else deltas.where(F.col("hour") <= refold_to)
-    touched = deltas.groupBy(key).agg(F.max("as_of").alias("cut"))  # each row's own last hour: advancing and refolding agree
-    deltas = deltas.drop("hour")
-    if refold_to is None:
-        deltas = deltas.unionByName(previous_cache(spark, attempt, cache).join(touched.select(key), on=key, how="left_semi"))
-    rows = folded(touched, deltas.withColumn("known_from", F.col("as_of")), key)
-    write = merge_by_key if refold_to is None else overwrite
-    attempt.outputs[cache] = write(rows, attempt.settings, cache, attempt.hours, attempt.step)
+    deltas = hours_of(read_input(spark, attempt, increments, "build_increments"), attempt)
+    touched = deltas.groupBy(key).agg(F.max("as_of").alias("cut"))
+    before = previous_cache(spark, attempt, key).join(touched.select(key), on=key, how="left_semi")
+    both = deltas.drop("hour").unionByName(before)
+    rows = folded(touched, both.withColumn("known_from", F.col("as_of")), key)
+    attempt.outputs[cache] = merge_by_key(rows, attempt.settings, cache, attempt.hours, attempt.step)
 
 

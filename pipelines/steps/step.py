@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from pipelines.clock import wall_clock
 from pipelines.errors import UserError
+from pipelines.failpoint import failpoint
 from pipelines.lake import ledger
 from pipelines.lake.ledger import LedgerRow, write_rows
 from pipelines.local.code_version import code_version
@@ -60,7 +61,9 @@ class Attempt:
             ended_at=wall_clock(), inputs=self.inputs, outputs=self.outputs, seconds=self.seconds, detail=detail,
             **(self.values | values),
         )  # fmt: skip
+        failpoint(self.settings, f"{self.step}:before_{status}")
         write_rows(self.settings, [replace(row, hour=hour) for hour in self.hours])
+        failpoint(self.settings, f"{self.step}:after_{status}")
         log.info("step", step=self.step, hour=row.hour, status=status, detail=detail, seconds=self.seconds)
         return Outcome(self.step, row.hour, status, detail)
 
@@ -69,6 +72,7 @@ class Attempt:
 def attempt(settings: Settings, step: str, hours: Sequence[str]) -> Iterator[Attempt]:
     """An attempt; one that raises leaves a ``failed`` row with the reason, and the error goes on."""
     current = Attempt(settings, step, hours)
+    failpoint(settings, f"{step}:start")
     try:
         yield current
     except BaseException as error:

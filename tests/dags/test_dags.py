@@ -63,7 +63,7 @@ def timetable(dag: dict) -> tuple[str, dict]:
 
 def test_no_import_errors_and_each_file_is_named_after_its_dag(bag):
     assert bag["errors"] == {}
-    assert set(bag["dags"]) == {path.stem for path in FILES} == set(CHAIN)
+    assert set(bag["dags"]) == {path.stem for path in FILES} == {*CHAIN, "maintain_tables"}
 
 
 def test_each_file_parses_within_a_second_and_imports_nothing_heavy(bag):
@@ -91,9 +91,16 @@ def test_producer_and_consumers_agree_on_the_format_of_the_hour(bag):
         assert values["key_format"] == "%Y-%m-%dT%H"
         assert values["run_offset"] == -1
         assert values["expression"] == "10 * * * *"
-    mappers = {name: timetable(dag)[1]["default_partition_mapper"] for name, dag in bag["dags"].items() if name != "build_features"}
+    consumers = {name: timetable(bag["dags"][name]) for name in CHAIN if name != "build_features"}
+    mappers = {name: values["default_partition_mapper"] for name, (_, values) in consumers.items()}
     assert {mapper["__type"].rpartition(".")[2] for mapper in mappers.values()} == {"IdentityMapper"}
     assert not any(timetable(bag["dags"][name])[1].get("partition_mapper_config") for name in mappers)
+
+
+def test_maintenance_runs_once_a_day_or_by_hand(bag):
+    kind, values = timetable(bag["dags"]["maintain_tables"])
+    daily = bag["schedule"] == "hourly"
+    assert (kind, values.get("expression")) == (("CronTriggerTimetable", "45 3 * * *") if daily else ("NullTimetable", None))
 
 
 def test_every_dag_has_documentation_an_owner_tags_and_one_run_at_a_time(bag):
@@ -108,7 +115,7 @@ def test_every_task_has_retries_a_time_limit_and_its_pool(bag):
     pools = {name: task_of(dag).get("pool", "default_pool") for name, dag in bag["dags"].items()}
     assert pools == {
         "build_features": "spark", "score_users": "spark", "finetune_ranker": "gpu", "refresh_policy": "gpu", "promote_models": "gpu",
-        "example_downstream": "default_pool",
+        "example_downstream": "default_pool", "maintain_tables": "spark",
     }  # fmt: skip
     for name, dag in bag["dags"].items():
         task = task_of(dag)

@@ -1,6 +1,14 @@
+import csv
 import gzip
+import io
 import json
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from spark_jobs.landing_formats import records
 from spark_jobs.parsing import REASONS, parse, read_lines
 
 LATEST = "2026-11-10T09:00:00+00:00"
@@ -76,7 +84,7 @@ def test_a_line_may_be_as_long_as_the_limit_and_no_byte_longer(spark, tmp_path):
     lines = [line(item_id="x" * (150 - length)), line(item_id="x" * (151 - length)), line(item_id="x" * 900), line()]
     rows = parsed(spark, tmp_path / "e.jsonl", "feedback", "\n".join(lines).encode(), max_bytes=150)
     assert [(row["line"], row["reason"]) for row in rows] == [(1, None), (2, "oversized"), (3, "oversized"), (4, None)]
-    assert max(len(row["raw"]) for row in rows) <= 151 and rows[0]["raw"] == lines[0]
+    assert [bytes(row["raw"]).decode() for row in rows] == lines, "kept as it came"
 
 
 def test_what_an_item_may_not_say(spark, tmp_path):
@@ -96,4 +104,51 @@ def test_what_an_item_may_not_say(spark, tmp_path):
 def test_a_refused_record_is_kept_byte_for_byte(spark, tmp_path):
     odd = '{"user_id": "u",  "item_id":"i","ts":"2026-11-10T08:10:00Z", "type":"stare", "extra": [1,  2]}'
     (row,) = parsed(spark, tmp_path / "d.jsonl", "feedback", odd.encode())
-    assert row["reason"] == "unknown_reaction" and row["raw"] == odd
+    assert row["reason"] == "unknown_reaction" and bytes(row["raw"]).decode() == odd
+
+
+def test_csv_and_parquet_rows_say_what_json_lines_say(spark, tmp_path):
+    told = [
+        {"item_id": "a", "title": "Ünïcödé, \"quoted\"\nover two lines", "tags": ["x", "y"], "price": "1.5", "attributes": {"k": "v"}},
+        {"item_id": "b", "title": "東京", "available": "false"},
+    ]
+    names = ["item_id", "title", "tags", "price", "attributes", "available"]
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(names)
+    for record in told:
+        cells = [record.get(name, "") for name in names]
+        writer.writerow([json.dumps(cell) if isinstance(cell, list | dict) else cell for cell in cells])
+    lines = parsed(spark, tmp_path / "a.jsonl", "items", "\n".join(json.dumps(record) for record in told).encode())
+    rows = parsed(spark, tmp_path / "b.csv.gz", "items", b"\xef\xbb\xbf" + text.getvalue().encode())
+    pq.write_table(pa.Table.from_pylist(told), tmp_path / "c.parquet")
+    table = parse(read_lines(spark, [(str(tmp_path / "c.parquet"), "items")], 1000), "items", LATEST)
+    columns = ("item_id", "title", "tags", "price", "attributes", "available", "reason")
+    expected = [[row[name] for name in columns] for row in lines]
+    assert expected[0][0] == "a" and expected[0][3] == 1.5 and expected[1][-1] is None
+    for found in (rows, sorted(table.collect(), key=lambda row: row["line"])):
+        assert [[row[name] for name in columns] for row in found] == expected
+    assert [row["line"] for row in rows] == [2, 5]
+
+
+def test_what_is_no_text_or_no_row_is_refused_with_its_bytes(spark, tmp_path):
+    broken = b'{"user_id": "\xff\xfe", "item_id": "i"}'
+    (row,) = parsed(spark, tmp_path / "a.jsonl", "feedback", broken)
+    assert (row["reason"], bytes(row["raw"])) == ("bad_json", broken)
+    good = b"u,i,2026-11-10T08:10:00Z,click"
+    bad = [b"u,i", b"\xff,i,2026-11-10T08:10:00Z,click", b'u,"never closed,2026']
+    rows = parsed(spark, tmp_path / "b.csv", "feedback", b"\n".join([b"user_id,item_id,ts,type", good, *bad]))
+    assert [(row["reason"], bytes(row["raw"])) for row in rows] == [(None, good)] + [("bad_json", line) for line in bad]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.lists(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=6), min_size=2, max_size=2)))
+def test_the_bytes_of_csv_records_are_the_file(tmp_path_factory, table):
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([["a", "b"], *table])
+    path = tmp_path_factory.mktemp("csv") / "x.csv"
+    path.write_bytes(text.getvalue().encode())
+    found = list(records(str(path), 1000))
+    told = [{name: cell for name, cell in zip("ab", cells, strict=True) if cell} for cells in table]
+    assert [json.loads(record.text or "null") for record in found] == told
+    assert b"".join(record.raw for record in found).replace(b"\n", b"") in path.read_bytes().replace(b"\n", b"").replace(b"\r", b"")

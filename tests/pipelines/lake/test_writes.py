@@ -10,7 +10,7 @@ from pipelines.lake.writes import ContractError, append_new, in_contract_order, 
 from spark_jobs.contracts import TABLES
 
 FIRST, SECOND = "2026-11-10T08", "2026-11-10T09"
-REFUSED = "raw string, detail string, reason string, source_file string, line bigint, hour string"
+REFUSED = "raw binary, detail string, reason string, source_file string, line bigint, hour string"
 SLATE = (
     "slate_id string, position int, user_id string, surface string, item_id string, propensity double, score double, source string, "
     "hour string"
@@ -40,7 +40,7 @@ def test_a_frame_that_breaks_the_contract_names_what_is_missing_and_surplus(spar
 
 def test_replacing_hours_leaves_the_others_and_empties_an_hour_without_rows(spark, lake):
     def refused(*rows):
-        return spark.createDataFrame([("raw", "d", "bad_json", file, line, hour) for file, line, hour in rows], REFUSED)
+        return spark.createDataFrame([(b"raw", "d", "bad_json", file, line, hour) for file, line, hour in rows], REFUSED)
 
     def held():
         return sorted((row["source_file"], row["line"], row["hour"]) for row in read_table(lake, "quarantine").to_pylist())

@@ -1,5 +1,6 @@
 """Landing files to features on the real server: each record once, whatever is repeated, late, refused or run again."""
 
+import gzip
 import json
 import shutil
 from collections import Counter
@@ -10,10 +11,11 @@ import pytest
 from deltalake import DeltaTable
 
 from pipelines.errors import UserError
-from pipelines.hours import parse_hour, shift
+from pipelines.hours import end_of, parse_hour, shift
 from pipelines.lake import ledger
+from pipelines.lake.quarantine import refused, replay
 from pipelines.settings import load_settings
-from pipelines.steps import build_features, step
+from pipelines.steps import build_features, rebuild, step
 from spark_jobs.contracts import COUNTERS
 
 START = "2026-11-10T08"
@@ -92,6 +94,29 @@ def assert_same_caches(left, right):
             assert [one[name] for name in COUNTERS] == pytest.approx([two[name] for name in COUNTERS], abs=1e-9)
 
 
+def numbers(value):
+    """The value with its floats taken out, and those floats in order."""
+    if isinstance(value, float):
+        return None, [value]
+    if isinstance(value, dict | list):
+        parts = [numbers(part) for part in (value.values() if isinstance(value, dict) else value)]
+        names = list(value) if isinstance(value, dict) else None
+        return (names, [plain for plain, _ in parts]), [number for _, found in parts for number in found]
+    return value, []
+
+
+def assert_same_rows(left, right):
+    """The same rows in any order, floats within 1e-9."""
+    for table in left:
+        one, two = (sorted(map(numbers, rows), key=str) for rows in (left[table], right[table]))
+        assert [plain for plain, _ in one] == [plain for plain, _ in two], table
+        assert [found for _, floats in one for found in floats] == pytest.approx([f for _, floats in two for f in floats], abs=1e-9)
+
+
+def derived(settings):
+    return {name: rows(settings, name) for name in ("training_examples", "user_hour", "item_hour", "item_embeddings")}
+
+
 def caches(settings):
     keys = {"user_features": "user_id", "item_features": "item_id"}
     return {table: sorted(rows(settings, table), key=itemgetter(key)) for table, key in keys.items()}
@@ -149,13 +174,71 @@ def test_refused_records_are_kept_with_their_reason_and_too_many_stop_the_hour(r
     land(root, "impressions", "mixed", [*good, odd])
     build_features.run(root, FIRST)
     (refused,) = rows(root, "quarantine")
-    assert (refused["raw"], refused["reason"], refused["hour"], refused["line"]) == (odd, "missing_key", FIRST, 41)
+    assert (refused["raw"].decode(), refused["reason"], refused["hour"], refused["line"]) == (odd, "missing_key", FIRST, 41)
     before = content(root)
     land(root, "impressions", "bad", [impression(50, SECOND), odd, odd])
     with pytest.raises(UserError, match=r"66\.7% of 3 records refused \(missing_key 2\), at most 5\.0% allowed"):
         build_features.run(root, SECOND)
     assert content(root) == before
     assert ledger.rows(root, "ingest", SECOND)[-1].status == "failed"
+    land(root, "impressions", "bad", [impression(50, SECOND)])
+    assert build_features.run(root, SECOND).status == "done", "a file that was refused as a whole may be mended"
+    assert hours_of(root, "impressions")["i50"] == SECOND
+
+
+def test_what_was_refused_is_explained_and_taken_once_after_a_mend(root):
+    long = impression(60, FIRST) | {"query": "x" * 3000}
+    good = [impression(n, FIRST) for n in range(40)]
+    strict = root.model_copy(update={"lake": root.lake.model_copy(update={"max_record_bytes": 2000})})
+    land(root, "impressions", "mixed", [*good, long, '{"user_id": "u1"}'])
+    build_features.run(strict, FIRST)
+    found = {part.reason: part for part in refused(root)}
+    assert set(found) == {"oversized", "missing_key"} and found["missing_key"].sample == '{"user_id": "u1"}'
+    assert found["oversized"].line == 41 and "longer than" in found["oversized"].meaning
+    (name,) = replay(root, reason="oversized")
+    assert replay(root, reason="oversized") == {name: 1}
+    land(root, "impressions", "next", [impression(n, SECOND) for n in range(70, 110)])
+    build_features.run(root, SECOND)
+    assert hours_of(root, "impressions")["i60"] == SECOND
+    assert [row["query"] for row in rows(root, "impressions") if row["event_id"] == "i60"] == ["x" * 3000]
+
+
+def test_rebuilt_hours_say_what_the_hourly_runs_said(root):
+    third = shift(START, 3)
+    land(root, "impressions", "one", [impression(1, FIRST), impression(2, FIRST, "u0"), impression(3, SECOND), impression(4, third, "u0")])
+    land(root, "feedback", "one", [click(1, FIRST)])
+    build_features.run(root, FIRST)
+    land(root, "feedback", "late", [click(2, SECOND, "u0", minute=2), click(3, SECOND)])
+    build_features.run(root, SECOND)
+    land(root, "feedback", "later", [click(4, third, "u0")])
+    build_features.run(root, third)
+    before, folded = derived(root), caches(root)
+    sources = {name: DeltaTable(str(root.warehouse / name)).version() for name in ("impressions", "feedback", "items", "quarantine")}
+    for first, last in ((START, None), (FIRST, None), (SECOND, SECOND), (FIRST, FIRST)):
+        hours = rebuild.hours_to_rebuild(root, first, last)
+        planned = {part.table: part.rows for part in rebuild.plan(root, hours)}
+        assert planned["user_features"] == len(folded["user_features"])
+        assert rebuild.run(root, hours).detail == "refolded from all increments"
+        assert_same_rows(derived(root), before)
+        assert_same_caches(caches(root), folded)
+    assert {name: DeltaTable(str(root.warehouse / name)).version() for name in sources} == sources
+    at_first = ledger.last_done(root, "build_features", FIRST).outputs["user_features"]
+    known = DeltaTable(str(root.warehouse / "user_features"), version=at_first).to_pyarrow_table()["as_of"].to_pylist()
+    assert max(known) == end_of(FIRST), "the row of an hour names the caches as of that hour"
+    with pytest.raises(UserError, match="was never ingested; choose hours from"):
+        rebuild.hours_to_rebuild(root, START, shift(third, 1))
+
+
+@pytest.mark.parametrize("name", ["torn.jsonl.gz", "torn.parquet"])
+def test_a_file_that_ends_too_early_is_named_and_nothing_is_frozen(root, name):
+    path = root.landing / "impressions" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(b"{}" * 100)[:-9] if name.endswith("gz") else b"PAR1 not")
+    with pytest.raises(UserError, match=f"impressions/{name} cannot be read to its end"):
+        build_features.run(root, FIRST)
+    path.unlink()
+    land(root, "impressions", "whole", [impression(1, FIRST)])
+    assert build_features.run(root, FIRST).status == "done"
 
 
 def test_a_file_that_changes_after_it_was_taken_is_named(root, monkeypatch):

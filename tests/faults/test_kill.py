@@ -1,0 +1,67 @@
+"""Killed at any boundary of any step and run again, an hour leaves the tables of an undisturbed one (faults 1, 4 and 15)."""
+
+import pytest
+
+from pipelines.lake import ledger
+from pipelines.settings import load_settings
+from tests.faults.small_loop import HOURS, SIGKILLED, STEPS, finish_step, run_step, said
+
+DATA = ("ingest", "build_increments", "build_examples", "embed_items", "build_features")
+COMMITS = (
+    "ingest:commit:impressions", "ingest:commit:feedback", "build_increments:commit:user_hour", "build_increments:commit:item_hour",
+    "build_examples:commit:training_examples", "build_features:commit:user_features", "build_features:commit:item_features",
+)  # fmt: skip
+BOUNDARIES = {
+    "build_features": (
+        "ingest:before_frozen", "ingest:after_frozen", *COMMITS,
+        *(f"{name}:{where}" for name in DATA for where in ("start", "before_done", "after_done")),
+    ),
+    "score_users": (
+        "score_users:start", "score_users:before_frozen", "score_users:after_frozen", "score_users:commit:slate_decisions",
+        "score_users:commit:slate_log", "score_users:commit:scores", "score_users:before_done", "score_users:after_done",
+    ),
+    "finetune_ranker": (
+        "finetune_ranker:start", "register:ranker", "alias:ranker", "finetune_ranker:before_done", "finetune_ranker:after_done",
+    ),
+    "refresh_policy": (
+        "refresh_policy:start", "register:policy", "alias:policy", "refresh_policy:before_done", "refresh_policy:after_done",
+    ),
+    "promote_models": (
+        "promote_models:start", "promote_models:row", "promote_models:before_done", "promote_models:after_done",
+    ),
+}  # fmt: skip
+ALL = [(step, boundary) for step in STEPS for boundary in BOUNDARIES[step]]
+CHEAP = [("build_features", "build_examples:commit:training_examples"), ("score_users", "score_users:commit:slate_log")]
+
+
+def kill_and_run_again(settings, step, boundary):
+    killed = run_step(settings.home, step, HOURS[-1], boundary)
+    assert killed.returncode == SIGKILLED, f"{boundary} was never reached: {killed.stdout}{killed.stderr}"
+    return finish_step(settings.home, step, HOURS[-1])
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("step", "boundary"), ALL, ids=[boundary for _, boundary in ALL])
+def test_a_step_killed_at_a_boundary_and_run_again_is_an_undisturbed_one(root_before, staged, step, boundary):
+    settings = root_before(step)
+    outcome = kill_and_run_again(settings, step, boundary)
+    assert said(settings) == said(load_settings(staged.after[step], {}))
+    done = [row for row in ledger.rows(settings, step, HOURS[-1]) if row.status == "done"]
+    assert len(done) == 1
+    assert outcome.startswith("unchanged" if boundary == f"{step}:after_done" else "done"), outcome
+
+
+@pytest.mark.parametrize(("step", "boundary"), CHEAP, ids=[boundary for _, boundary in CHEAP])
+def test_a_step_killed_between_its_commits_and_run_again_is_an_undisturbed_one(root_before, staged, step, boundary):
+    settings = root_before(step)
+    kill_and_run_again(settings, step, boundary)
+    assert said(settings) == said(load_settings(staged.after[step], {}))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("step", STEPS)
+def test_a_finished_step_run_again_says_unchanged_and_changes_nothing(root_before, staged, step):
+    after = load_settings(staged.after[step], {})
+    before = said(after)
+    assert finish_step(after.home, step, HOURS[-1]).startswith("unchanged")
+    assert said(after) == before
