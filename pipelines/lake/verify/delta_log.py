@@ -72,7 +72,8 @@ class Log:
     def tells_the_newest(self) -> bool:
         """Whether the newest version can be put together: nothing wrong with the newest checkpoint or after it."""
         checkpoint = max(self.checkpoints, default=-1)
-        return checkpoint not in self.unreadable and all(version <= checkpoint for version in (*self.damaged, *self.gaps))
+        before = all(version <= checkpoint for version in (*self.damaged, *self.gaps))
+        return self.newest >= 0 and checkpoint not in self.unreadable and before
 
 
 def read_log(folder: Path) -> Log:
@@ -97,6 +98,8 @@ def read_log(folder: Path) -> Log:
 
 def check_log(found: Findings, table: str, log: Log, written_by: Mapping[int, str]) -> None:
     """Names gaps, broken commits and broken checkpoints. ``written_by``: versions that the ledger names, and for whom."""
+    if log.newest < 0:
+        found.add("gap", table, "version 0", "an empty log", "the commit that created the table")
     for version, what in log.damaged.items():
         said = f", as the ledger says: {written_by[version]}" if version in written_by else ""
         found.add("commit", table, f"version {version}", what, f"a commit{said}", _commit_advice(table, version, log))
@@ -114,7 +117,7 @@ def check_log(found: Findings, table: str, log: Log, written_by: Mapping[int, st
 
 def _commit_advice(table: str, version: int, log: Log) -> str | None:
     if version <= max(log.checkpoints, default=-1):
-        return "nothing for the newest version, which a later checkpoint holds; versions from here up to that checkpoint cannot be read any more"
+        return "nothing for the newest version, which a later checkpoint holds; what lies between can no longer be read"
     return None
 
 

@@ -48,7 +48,7 @@ def check_lake(settings: Settings, found: Findings, only: str | None = None) -> 
     by_table = acknowledged(rows)
     checked = {name: _check_table(settings, found, name, by_table) for name in names}
     for name, one in checked.items():
-        if rows and TABLES[name].engine == "spark":
+        if rows and TABLES[name].engine == "spark" and one.log.newest >= 0:
             check_outputs(found, name, one.log, by_table.get(name, {}))
             check_inputs(found, name, one.log, by_table.get(name, {}), rows)
     behind = {finding.table for finding in found.findings if finding.check == "ledger"}
@@ -115,6 +115,8 @@ def _check_missing(found: Findings, names: Sequence[str], by_table: Acknowledged
     for name in sorted(by_table.keys() & TABLES.keys() - set(names)):
         newest = max(by_table[name])
         found.add("table", name, f"version {newest}", "no such table", f"the commit of {spoken(by_table[name][newest])}")
+    if "ledger" not in names:
+        found.add("table", "ledger", "version 0", "no such table", "a row for each attempt of each step")
 
 
 def _verification(found: Findings, checked: Mapping[str, _Checked]) -> Verification:

@@ -73,6 +73,17 @@ def test_a_broken_last_checkpoint(root, text, said):
     root.named("checkpoint", "item_hour", "_last_checkpoint", said, "remove _last_checkpoint")
 
 
+def test_an_empty_log(root):
+    for path in (root.folder("item_hour") / "_delta_log").iterdir():
+        path.unlink()
+    root.named("gap", "item_hour", "version 0", "an empty log")
+
+
+def test_the_whole_ledger_gone(root):
+    shutil.rmtree(root.folder("ledger"))
+    root.named("table", "ledger", "no such table", "which versions those hours read and wrote")
+
+
 def test_a_whole_table_gone(root):
     shutil.rmtree(root.folder("item_embeddings"))
     root.named("table", "item_embeddings", "no such table", f"embed_items {FIRST}..{THIRD}")
