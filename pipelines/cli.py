@@ -286,6 +286,31 @@ def doctor(context: typer.Context) -> None:
         raise UserError(f"{len(failed)} of {len(found)} checks failed: {', '.join(failed)}")
 
 
+@app.command(rich_help_panel=LOOK)
+def verify(
+    context: typer.Context,
+    table: Annotated[str | None, typer.Option(help="Check this table alone, without what ties it to others.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
+) -> None:
+    """Read every commit, file and row, and name what is damaged, whether it can be recomputed, and what to do. Exit code 1: found."""
+    from pipelines.local.verification import lines, summary
+    from pipelines.local.verification import verify as check
+
+    result = check(_settings(context), table)
+    if as_json:
+        _print_json(result)
+    else:
+        for finding in result.findings:
+            print("\n".join(lines(finding)))
+        for note in result.notes:
+            print(f"note  {note.table}: {note.text}")
+        for what in result.not_checked:
+            print(f"not checked  {what}")
+        print(summary(result))
+    if result.findings:
+        raise typer.Exit(1)
+
+
 @app.command(name="demo-data", rich_help_panel=DATA)
 def demo_data(
     context: typer.Context,

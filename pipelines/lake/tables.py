@@ -1,9 +1,9 @@
 """Tables by name: where they lie, how they are created, and the one way to read them.
 
-Every read of a table's rows goes through ``read_table`` or ``read_frame``.
+Every read of a table's rows goes through ``read_table``, ``read_batches`` or ``read_frame``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +16,11 @@ from pipelines.settings import Settings
 from spark_jobs.contracts import TABLES, Table
 
 if TYPE_CHECKING:
+    import pyarrow.dataset as ds
     from pyspark.sql import DataFrame, SparkSession
 
 LOG_DAYS = 30  # of commits; rows stay as long as the contract says
+BATCH_ROWS = 16_384
 
 
 def table_path(settings: Settings, name: str) -> Path:
@@ -50,15 +52,28 @@ def read_table(
 
     Raises UserError where the table does not exist yet.
     """
+    return _dataset(settings, name, version).to_table(columns=list(columns) if columns else None, filter=_condition(hours, where))
+
+
+def read_batches(
+    settings: Settings, name: str, *, hours: Sequence[str] | None = None, version: int | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Rows of ``read_table`` batch by batch, for tables that are larger than memory."""
+    yield from _dataset(settings, name, version).to_batches(filter=_condition(hours, None), batch_size=BATCH_ROWS)
+
+
+def _dataset(settings: Settings, name: str, version: int | None) -> "ds.Dataset":
     path = table_path(settings, name)
     if not DeltaTable.is_deltatable(str(path)):
         raise UserError(f"table {name} does not exist under {settings.warehouse}; run `recloop demo` or an hour first")
-    condition = where
-    if hours is not None:
-        in_hours = pc.field("hour").isin(list(hours))
-        condition = in_hours if where is None else in_hours & where
-    dataset = DeltaTable(str(path), version=version).to_pyarrow_dataset()
-    return dataset.to_table(columns=list(columns) if columns else None, filter=condition)
+    return DeltaTable(str(path), version=version).to_pyarrow_dataset()
+
+
+def _condition(hours: Sequence[str] | None, where: "pc.Expression | None") -> "pc.Expression | None":
+    if hours is None:
+        return where
+    in_hours = pc.field("hour").isin(list(hours))
+    return in_hours if where is None else in_hours & where
 
 
 def read_frame(spark: "SparkSession", settings: Settings, name: str, version: int | None = None) -> "DataFrame":

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import requests
 
@@ -23,6 +25,16 @@ class DagRun:
     run_id: str
     state: str
     log: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A partition that has no run yet (``pending``), or a run that has not ended."""
+
+    dag: str
+    hour: str
+    state: str
+    since: str
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,17 @@ class AirflowAccess:
             time.sleep(1.0)
         states = {run.dag: run.state for run in self.runs(hour)}
         raise UserError(f"Airflow did not finish {', '.join(dags)} for {hour} within {patience_s:.0f} s; found {states}; see {self.logs}")
+
+    def pending(self) -> Sequence[Waiting]:
+        """Partitions that have events and no run. Airflow shows them to its own pages alone, not in ``api/v2``."""
+        answer = self._ask("GET", "partitioned_dag_runs?has_created_dag_run_id=false", root="ui")
+        return [Waiting(run["dag_id"], run["partition_key"], "pending", run["created_at"]) for run in answer["partitioned_dag_runs"]]
+
+    def unfinished(self, before: datetime) -> Sequence[Waiting]:
+        """Partitions whose run should have begun before this instant and has not ended."""
+        answer = self._ask("GET", f"dags/~/dagRuns?state=queued&state=running&run_after_lte={quote(before.isoformat())}&limit=100")
+        runs = [run for run in answer["dag_runs"] if run["partition_key"]]
+        return [Waiting(run["dag_id"], run["partition_key"], run["state"], run["run_after"]) for run in runs]
 
     def dag_ids(self) -> set[str]:
         """DAGs that Airflow has parsed."""
@@ -89,10 +112,10 @@ class AirflowAccess:
             raise UserError(f"Airflow at {self.url} refused the log-in of {self.user} ({answer.status_code}); run `recloop down` and `up`")
         return str(answer.json()["access_token"])
 
-    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _ask(self, method: str, path: str, body: dict[str, Any] | None = None, root: str = "api/v2") -> dict[str, Any]:
         try:
             headers = {"Authorization": f"Bearer {self._token}"}
-            answer = requests.request(method, f"{self.url}/api/v2/{path}", headers=headers, json=body, timeout=TIMEOUT_S)
+            answer = requests.request(method, f"{self.url}/{root}/{path}", headers=headers, json=body, timeout=TIMEOUT_S)
         except requests.RequestException as error:
             raise UserError(f"Airflow at {self.url} does not answer ({type(error).__name__}); start it with `recloop up`") from None
         if not answer.ok:

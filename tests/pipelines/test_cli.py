@@ -14,7 +14,7 @@ from pipelines.hours import hour_of, shift
 
 ROOT = Path(__file__).parents[2]
 VERBS = (
-    "demo", "up", "down", "hour", "backfill", "status", "top", "demo-data", "simulate", "report", "doctor", "export",
+    "demo", "up", "down", "hour", "backfill", "status", "top", "demo-data", "simulate", "report", "verify", "doctor", "export",
 )  # fmt: skip
 
 
