@@ -20,6 +20,7 @@ from pipelines.importers.rows import format_of, rows_of
 from pipelines.local.landing import Record
 from pipelines.settings import Settings
 
+as_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 DISTINCT_ITEMS = 2_000_000  # item states of a file that are told apart: at most about 200 MB
 
 
@@ -106,7 +107,7 @@ def _map_file(file: InputFile, report: ImportReport, parts: LandingParts | None,
     """Adds a file's records to the report and the parts; takes the columns that it has out of ``unseen``."""
     report.rows[file.path] = 0
     for row, kind, record in _records(file, report, unseen):
-        line = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+        line = as_json(record).encode("utf-8", "replace")
         report.add(kind, record, len(line), file.path, row)
         if parts is not None:
             parts.write(kind, file.name, line + b"\n")
