@@ -1,11 +1,11 @@
 """What to set and to run after an import, as far as the figures and the settings say."""
 
-from collections.abc import Sequence
-
 from pipelines.clock import wall_clock
 from pipelines.hours import hour_of, hours_between, shift
 from pipelines.importers.report import ImportReport
+from pipelines.lake import ledger
 from pipelines.settings import Settings
+from pipelines.steps.build_features import STEP
 
 LOGGED_H = 24
 
@@ -54,15 +54,18 @@ def _no_catalogue(settings: Settings, report: ImportReport) -> list[str]:
     return ["there is no catalogue yet, and without titles nothing can be learned: import one with an `items` section"]
 
 
-def _next(settings: Settings, report: ImportReport) -> Sequence[str]:
-    proposed, last = start_hour(report), min(report.last_hour or "", _newest_hour())
+def _next(settings: Settings, report: ImportReport) -> list[str]:
+    """The hours to run: from the first one that is not finished, which takes older records too, to the newest of the log."""
+    proposed = start_hour(report)
     if proposed is None:
         return []
-    first = settings.lake.start_hour
-    lines = [] if first else [f"put into {settings.home / 'recloop.yaml'}:   lake: {{start_hour: {proposed}}}"]
-    first = first or proposed
-    run = f"recloop backfill --from {first} --to {last}" if last > first else f"recloop hour {first}"
-    return [*lines, f"run next:   {run}"]
+    finished = ledger.newest_hour(settings, STEP)
+    first = shift(finished, 1) if finished else settings.lake.start_hour or proposed
+    last = min(str(report.last_hour), _newest_hour())
+    lines = [] if settings.lake.start_hour else [f"put into {settings.home / 'recloop.yaml'}:   lake: {{start_hour: {proposed}}}"]
+    if first > _newest_hour():
+        return [*lines, f"run next:   nothing; hour {first} takes these records once it has ended"]
+    return [*lines, f"run next:   recloop backfill --from {first} --to {last}" if last > first else f"run next:   recloop hour {first}"]
 
 
 def _newest_hour() -> str:

@@ -139,7 +139,7 @@ class Source(_Who):
     delimiter: str | None = Field(default=None, min_length=1, max_length=1)
     quoted: bool = True
     columns: tuple[str, ...] | None = Field(default=None, min_length=1)
-    encoding: str = "utf-8-sig"
+    encoding: str = Field(default="utf-8", validate_default=True)
     decimal: Literal[".", ","] = "."
     time_format: str = "iso"
     timezone: str | None = None
@@ -153,10 +153,10 @@ class Source(_Who):
     @classmethod
     def _is_encoding(cls, value: str) -> str:
         try:
-            codecs.lookup(value)
+            "".encode(value)
         except LookupError:
             raise ValueError("no such encoding; legal are Python's names, for example utf-8, cp1252, utf-16, gb18030") from None
-        return value
+        return "utf-8-sig" if codecs.lookup(value).name == "utf-8" else value  # with or without a byte order mark
 
     @field_validator("time_format")
     @classmethod

@@ -113,9 +113,8 @@ def _parquet_rows(path: Path, source: Source) -> Iterator[dict[str, Any]]:
 
 def _to_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Python's times know no nanoseconds."""
-    fields = [
-        field.with_type(pa.timestamp("us", tz=field.type.tz)) if pa.types.is_timestamp(field.type) else field for field in batch.schema
+    columns = [
+        column.cast(pa.timestamp("us", tz=column.type.tz), safe=False) if pa.types.is_timestamp(column.type) else column
+        for column in batch.columns
     ]
-    return pa.RecordBatch.from_arrays(
-        [column.cast(field.type, safe=False) for column, field in zip(batch.columns, fields, strict=True)], schema=pa.schema(fields)
-    )
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)

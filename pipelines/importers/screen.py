@@ -1,6 +1,7 @@
 """An import on the screen: the first records, what would be refused, counts and hours, and what to do next."""
 
 import json
+import re
 from collections.abc import Sequence
 
 from rich import box
@@ -12,7 +13,8 @@ from pipelines.importers.landing_parts import KINDS
 from pipelines.importers.report import ImportReport
 from pipelines.local.landing import Record
 
-LONGEST_CELL = 40
+LONGEST_CELL, LONGEST_EXAMPLE = 40, 200
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def print_dry_run(console: Console, report: ImportReport) -> None:
@@ -66,14 +68,19 @@ def _refusals(report: ImportReport) -> Table:
     for (kind, reason), count in report.refused.most_common():
         example = report.refusals[kind, reason]
         where = f"{example.file.name} row {example.row}: {json.dumps(example.record, ensure_ascii=False)}"
-        table.add_row(kind, reason, f"{count:,}", Text(where[:200]))
+        table.add_row(kind, reason, f"{count:,}", _short(where, LONGEST_EXAMPLE))
     return table
 
 
 def _cell(value: object) -> Text:
     written = "" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    plain = " ".join(written.split())
-    return Text(plain if len(plain) <= LONGEST_CELL else plain[: LONGEST_CELL - 1] + "…")
+    return _short(written, LONGEST_CELL)
+
+
+def _short(written: str, longest: int) -> Text:
+    """One line of what a terminal can print: without control characters and halves of surrogate pairs."""
+    plain = " ".join(_UNPRINTABLE.sub(" ", written[: 2 * longest]).split())
+    return Text(plain if len(plain) <= longest else plain[: longest - 1] + "…")
 
 
 def _table(title: str, *columns: str) -> Table:

@@ -8,6 +8,8 @@ from pipelines.clock import wall_clock
 from pipelines.hours import hour_of, shift
 from pipelines.importers.advice import advice, start_hour
 from pipelines.importers.report import ImportReport
+from pipelines.lake import ledger
+from pipelines.lake.ledger import LedgerRow
 from pipelines.settings import load_settings
 
 
@@ -59,6 +61,19 @@ def test_a_start_hour_that_is_set_stays(tmp_path):
     assert advice(settings, report(["2026-11-03T07"], ("feedback", "items"))) == [
         "run next:   recloop backfill --from 2026-11-02T00 --to 2026-11-03T07"
     ]
+
+
+def test_a_loop_that_runs_goes_on_after_its_newest_finished_hour(tmp_path):
+    (tmp_path / "recloop.yaml").write_text("lake: {start_hour: 2026-11-02T00}")
+    settings = load_settings(tmp_path, {})
+    at = datetime(2026, 11, 4, tzinfo=UTC)
+    older, newer = (report([hour], ("feedback", "items")) for hour in ("2026-11-03T07", "2026-11-05T07"))
+    ledger.write_rows(settings, [LedgerRow("2026-11-04T09", "build_features", "done", "code", at, at)])
+    assert advice(settings, older) == ["run next:   recloop hour 2026-11-04T10"]
+    assert advice(settings, newer) == ["run next:   recloop backfill --from 2026-11-04T10 --to 2026-11-05T07"]
+    newest = shift(hour_of(wall_clock()), -1)
+    ledger.write_rows(settings, [LedgerRow(newest, "build_features", "done", "code", at, at)])
+    assert advice(settings, newer)[0].endswith("takes these records once it has ended")
 
 
 def test_what_keeps_the_loop_from_learning_is_said_first(settings):

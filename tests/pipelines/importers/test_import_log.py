@@ -8,9 +8,11 @@ import tracemalloc
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from pipelines.errors import UserError
 from pipelines.importers.import_log import import_log
+from pipelines.importers.screen import print_dry_run
 
 WHO = {"user_id": "u", "item_id": "i", "ts": "t"}
 CLICKS = WHO | {"feedback": [{"type": {"constant": "click"}}]}
@@ -159,6 +161,14 @@ def test_a_column_that_no_line_of_any_json_file_has(settings, write, imported):
     with pytest.raises(UserError, match="no line of the files has a value for 'q', which the mapping names"):
         imported(CLICKS | {"request_id": "q"}, *paths)
     assert all_files(settings) == {}
+
+
+def test_half_a_surrogate_pair_lands_and_is_shown_as_something_else(write, imported, landed, capsys):
+    report = imported(CLICKS, write("a.jsonl", r'{"u": "a\ud800b\u001b[31m", "i": "", "t": "2026-11-23T08:00:00Z"}'))
+    assert landed("feedback")[0]["user_id"] == "a?b\x1b[31m"
+    print_dry_run(Console(width=140), report)
+    shown = capsys.readouterr().out
+    assert "a b [31m" in shown and "\x1b" not in shown
 
 
 def test_no_record_at_all_is_an_error(settings, write, imported):

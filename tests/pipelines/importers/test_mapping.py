@@ -42,6 +42,7 @@ def one(**changes):
         (one(user_id=None), "sources.0: feedback.0 has no user_id; give it there, or once for the whole source"),
         (one(items={"title": "t"}, item_id=None), "has no item_id"),
         (one(encoding="utf-9"), "sources.0.encoding: no such encoding"),
+        (one(encoding="rot13"), "sources.0.encoding: no such encoding"),
         (one(timezone="Berlin"), "timezone: no such time zone; legal are IANA names, for example Europe/Berlin or UTC; found 'Berlin'"),
         (one(timezone="../etc/passwd"), "no such time zone"),
         (one(time_format="epoch"), "legal values: iso, epoch_s, epoch_ms, epoch_us, or a strptime format"),

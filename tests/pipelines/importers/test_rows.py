@@ -35,9 +35,11 @@ def quoted(text):
     return '"' + text.replace('"', '""') + '"'
 
 
-def test_csv_with_a_bom_and_quoted_text_of_several_lines(write):
+@pytest.mark.parametrize("changes", [{}, {"encoding": "utf-8"}, {"encoding": "UTF8"}])
+def test_csv_with_a_bom_and_quoted_text_of_several_lines(write, changes):
     path = write("a.csv", b"\xef\xbb\xbf" + f"u,i,t,text\r\nu1,007,1,{quoted(TEXT)}\r\n\r\nu2,,2,\r\n".encode())
-    assert rows(path) == [(1, {"u": "u1", "i": "007", "t": "1", "text": TEXT}), (2, {"u": "u2", "i": "", "t": "2", "text": ""})]
+    first, second = {"u": "u1", "i": "007", "t": "1", "text": TEXT}, {"u": "u2", "i": "", "t": "2", "text": ""}
+    assert rows(path, **changes) == [(1, first), (2, second)]
 
 
 @pytest.mark.parametrize(
