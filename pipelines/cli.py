@@ -326,6 +326,25 @@ def demo_data(
     print(f"{written.source}{note}: {counts}; loop hours from {written.start_hour}")
 
 
+@app.command(name="import", rich_help_panel=DATA)
+def import_files(
+    context: typer.Context,
+    files: Annotated[list[str], typer.Argument(metavar="FILES...", help="CSV, JSON Lines or Parquet, or patterns such as 'log/*.csv'.")],
+    mapping: Annotated[Path, typer.Option("--mapping", "-m", help="YAML: which column is which field (docs/bring-your-own-log.md).")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be written and refused; write nothing.")] = False,
+) -> None:
+    """Turn your own log into landing files; the same files with the same mapping change nothing."""
+    from pipelines.importers.advice import advice
+    from pipelines.importers.import_log import import_log
+    from pipelines.importers.screen import print_advice, print_dry_run, print_import
+
+    settings, console = _settings(context), _console()
+    with console.status("reading"):
+        report = import_log(settings, files, mapping, dry_run)
+    (print_dry_run if dry_run else print_import)(console, report)
+    print_advice(console, advice(settings, report))
+
+
 @app.command(rich_help_panel=DATA)
 def quarantine(
     context: typer.Context,

@@ -14,7 +14,8 @@ from pipelines.hours import hour_of, shift
 
 ROOT = Path(__file__).parents[2]
 VERBS = (
-    "demo", "up", "down", "hour", "backfill", "status", "top", "demo-data", "simulate", "report", "verify", "doctor", "export",
+    "demo", "up", "down", "hour", "backfill", "rebuild", "maintain", "status", "top", "demo-data", "simulate", "report", "verify",
+    "doctor", "import", "quarantine", "export",
 )  # fmt: skip
 
 
@@ -105,6 +106,22 @@ def test_demo_data_made_up_and_what_it_says_the_second_time(tmp_path):
     assert "a made-up catalogue: " in first.stdout and "loop hours from 20" in first.stdout
     assert "already there" in again.stdout
     assert "asked for" in refused(recloop(tmp_path, "demo-data", "made-up", "--speed", "fast"))
+
+
+def test_an_import_is_shown_written_and_not_repeated(tmp_path):
+    (tmp_path / "clicks.csv").write_text("who,what,at,name\nu1,m1,2026-11-01T08:00:00Z,Stuhl\n,m1,2026-11-01T09:00:00Z,Stuhl\n")
+    (tmp_path / "m.yaml").write_text(
+        "sources: [{user_id: who, item_id: what, ts: at, feedback: [{type: {constant: click}}], items: {title: name}}]"
+    )
+    command = ("import", "clicks*.csv", "--mapping", "m.yaml")
+    dry = recloop(tmp_path, *command, "--dry-run")
+    assert dry.returncode == 0 and "missing_key" in dry.stdout and "nothing was written" in dry.stdout
+    assert not (tmp_path / "landing").exists()
+    first, again = recloop(tmp_path, *command), recloop(tmp_path, *command)
+    assert "written: 2 landing files" in first.stdout and "lake: {start_hour: 2026-11-01T08}" in first.stdout
+    assert "recloop hour 2026-11-01T08" in first.stdout and "nothing changed" in again.stdout
+    (tmp_path / "clicks.csv").write_text("who,item,at,name\n")
+    assert "has no column 'what', which the mapping names" in refused(recloop(tmp_path, *command))
 
 
 def test_an_interrupt_ends_quietly(home, monkeypatch, capsys):
