@@ -79,10 +79,13 @@ class _Source:
         self._first, self._held = 0, bytearray()
 
     def row(self) -> list[str] | None:
-        """Cells of the next record, None at the end. A record that grows too long ends where it is."""
+        """Cells of the next record, one empty cell where the lines are no row, None at the end. Too long a record ends where it is."""
         self._first, self._held = 0, bytearray()
-        cells = next(csv.reader(self._feed()), None)
-        return cells if cells else ([""] if self._held else None)
+        try:
+            cells = next(csv.reader(self._feed()), None)
+        except csv.Error:  # a carriage return in a field without quotes
+            cells = None
+        return cells or ([""] if self._held else None)
 
     def taken(self) -> tuple[int, bytes]:
         return self._first, bytes(self._held).rstrip(b"\r\n")
