@@ -190,6 +190,61 @@ def maintain(
         stage.ends_with(explained(settings, "maintenance", partial(maintain_tables.run, settings)).detail)
 
 
+@app.command(rich_help_panel=HOURS)
+def hold(
+    context: typer.Context,
+    kind: Annotated[Literal["promotions", "freeze"] | None, typer.Argument(help="What to hold; without it, all that is held.")] = None,
+    hour: Annotated[str | None, typer.Argument(metavar="[HOUR]", help="The hour that no step may write (freeze).")] = None,
+    reason: Annotated[str, typer.Option(help="Why; shown wherever the hold stops something.")] = "",
+    lift: Annotated[bool, typer.Option("--lift", help="End the hold.")] = False,
+) -> None:
+    """Hold promotions (every decision abstains) or freeze an hour (no step writes it); all DAGs honour it."""
+    from pipelines.clock import wall_clock
+    from pipelines.hours import hour_of, parse_hour
+    from pipelines.lake import holds
+
+    settings = _settings(context)
+    if kind is None:
+        for name in ("promotions", "freeze", "poison"):
+            for since, why in holds.holds(settings, name).items():
+                print(f"{name} {since}: {why}")
+        return
+    if kind == "freeze" and hour is None:
+        raise UserError("freeze needs an HOUR, for example `recloop hold freeze 2026-11-23T20 --reason ...`")
+    named = hour or hour_of(wall_clock())
+    parse_hour(named)
+    if lift:
+        holds.lift(settings, kind, named)
+    else:
+        holds.hold(settings, kind, named, reason)
+    print(f"{kind}{f' {hour}' if hour else ''}: {'lifted' if lift else 'held'}")
+
+
+@app.command(rich_help_panel=LOOK)
+def impact(
+    context: typer.Context,
+    hour: HourArgument,
+    poison: Annotated[str | None, typer.Option(metavar="REASON", help="Mark the hour: no model learns from it or is judged by it.")] = None,
+    lift: Annotated[bool, typer.Option("--lift", help="Take the mark away.")] = False,
+) -> None:
+    """Say which models, slates and releases used an hour; with --poison, keep it out of training, replay and gates from now on."""
+    from pipelines.lake import holds
+    from pipelines.registry.impact import impact as used
+
+    settings = _settings(context)
+    found = used(settings, hour)
+    if poison is not None:
+        holds.hold(settings, "poison", hour, poison)
+    if lift:
+        holds.lift(settings, "poison", hour)
+    print(f"hour {hour}: {found.records} records")
+    for name, users in (("fine-tunings", found.learned), ("policy refreshes", found.judged), ("scorings", found.slates)):
+        print(f"{name}: {', '.join(users) or 'none'}")
+    print(f"releases: {'; '.join(found.releases) or 'none'}")
+    why = poison if poison is not None else (None if lift else found.poisoned)
+    print(f"poisoned: {why}" if why else "not poisoned")
+
+
 def _run_hours(settings: "Settings", hours: list[str]) -> None:
     from functools import partial
 
@@ -291,12 +346,17 @@ def verify(
     context: typer.Context,
     table: Annotated[str | None, typer.Option(help="Check this table alone, without what ties it to others.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Make damaged derived tables again from the sources, then check again.")] = False,
 ) -> None:
     """Read every commit, file and row, and name what is damaged, whether it can be recomputed, and what to do. Exit code 1: found."""
     from pipelines.local.verification import lines, summary
     from pipelines.local.verification import verify as check
 
-    result = check(_settings(context), table)
+    settings = _settings(context)
+    result = check(settings, table)
+    if repair and result.findings:
+        _repair(settings, sorted({finding.table for finding in result.findings}))
+        result = check(settings, table)
     if as_json:
         _print_json(result)
     else:
@@ -309,6 +369,23 @@ def verify(
         print(summary(result))
     if result.findings:
         raise typer.Exit(1)
+
+
+def _repair(settings: "Settings", damaged: list[str]) -> None:
+    from functools import partial
+
+    from pipelines.local.in_process import explained
+    from pipelines.local.stages import Stages
+    from pipelines.steps import rebuild as again
+
+    mended = [name for name in damaged if name in again.REPAIRABLE]
+    if not mended:
+        raise UserError(f"nothing here can be made again: {', '.join(damaged)}; `recloop verify` says what to do for each")
+    if settings.lake.start_hour is None:
+        raise UserError("lake.start_hour is not set; set it in recloop.yaml to the root's first hour")
+    hours = again.hours_to_rebuild(settings, settings.lake.start_hour, None)
+    with Stages(_console()).stage(f"make again {', '.join(mended)} from {len(hours)} hours") as stage:
+        stage.ends_with(explained(settings, "repair", partial(again.run, settings, hours, mended)).detail)
 
 
 @app.command(name="demo-data", rich_help_panel=DATA)

@@ -11,6 +11,7 @@ from pipelines.lake.control import append_rows, read_rows
 from pipelines.settings import Settings
 
 DONE = ("done", "unchanged", "superseded")
+SET_ASIDE = "set_aside"  # step of the rows after which the named tables' versions begin anew
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ def pass_end(settings: Settings, row: LedgerRow) -> str:
 
 
 def newest_output(settings: Settings, step: str, table: str) -> int:
-    """The newest version of the table that any finished attempt of the step made. Raises ValueError where there is none."""
-    return max(row.outputs[table] for row in rows(settings, step) if row.status == "done" and table in row.outputs)
+    """The version of the table that the step's last finished attempt made. Raises IndexError where there is none."""
+    return [row.outputs[table] for row in rows(settings, step) if row.status == "done" and table in row.outputs][-1]
 
 
 def newest_hour(settings: Settings, step: str, before: str | None = None) -> str | None:

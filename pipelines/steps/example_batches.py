@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from models.hashing import id_hash, uniform
 from models.records import RankerBatch
 from pipelines.hours import hour_number, shift
+from pipelines.lake.holds import without_poisoned
 from pipelines.lake.tables import read_table
 from pipelines.settings import Settings
 from pipelines.steps.folds import in_gate_fold
@@ -57,6 +58,10 @@ class ExampleReader:
         """Revision 0 of the hour's impressions, all users: what a test-then-train record is made of."""
         return self._rows(self._read([hour], pc.field("revision") == 0), corrections=False)
 
+    def sampled_negatives(self, hours: Sequence[str]) -> int:
+        """Rows of these hours that nobody was shown: they were sampled for a log without impressions."""
+        return self._read(hours, pc.field("negative_source") == "sampled", ["example_id"]).num_rows
+
     def window(self, hours: Sequence[str]) -> Window:
         """Impressions of these hours with the labels known by the last of them: the gate fold's, and a sample of the others'."""
         finals, last = self._final_labels(hours), hours[-1]
@@ -74,7 +79,8 @@ class ExampleReader:
             return None
         settings, first_load = self.settings, self.settings.lake.start_hour
         oldest = shift(before, -24 * settings.ranker.replay_days)
-        hours = [hour for hour in self._hours() if oldest <= hour < before and hour != first_load]
+        earlier = [hour for hour in self._hours() if oldest <= hour < before and hour != first_load]
+        hours = without_poisoned(settings, earlier)
         chance = {hour: float(uniform(settings.seed, _REPLAY_HOUR, hour_number(before), hour_number(hour))) for hour in hours}
         chosen = sorted(sorted(hours, key=chance.__getitem__)[:REPLAY_HOURS])
         if not chosen:

@@ -60,7 +60,8 @@ def _learn(current: Attempt) -> Outcome:
     figures = [*record, *gate_metrics(judged.figures, "ranker")]
     write_metrics(settings, hour, figures)
     with current.stage("register"):
-        version = _register(current, learned, reached.ranker, judged, figures)
+        sampled = reader.sampled_negatives(current.hours)
+        version = _register(current, learned, reached.ranker, judged, figures, sampled)
     detail = (
         f"ranker {version} learned {learned.fresh} new and {learned.replayed} replayed rows of {len(current.hours)} hours, "
         f"{reached.share:.0%} of the update served"
@@ -77,7 +78,9 @@ def _reader(current: Attempt, encoder_version: str) -> "ExampleReader":
     return ExampleReader(current.settings, version, hour_catalogue(current, encoder_version), counter_names(tasks), tasks)
 
 
-def _register(current: Attempt, learned: "Learned", ranker: "Ranker", judged: "Judged", figures: Sequence[Metric]) -> str:
+def _register(
+    current: Attempt, learned: "Learned", ranker: "Ranker", judged: "Judged", figures: Sequence[Metric], sampled: int
+) -> str:
     """Saves the candidate, then registers it: one version an hour, whatever was killed before."""
     from models.artifacts import save_ranker
     from pipelines.registry.figures import calibration_figure, training_figure
@@ -90,6 +93,7 @@ def _register(current: Attempt, learned: "Learned", ranker: "Ranker", judged: "J
     learned.state.save(folder / STATE)
     with tracked_run(settings, STEP, hour, {"hours": f"{current.hours[0]}..{hour}"}) as tracked:
         tracked.params(settings.ranker.model_dump() | {"fresh_rows": learned.fresh, "replayed_rows": learned.replayed})
+        tracked.params({"negatives": f"{sampled} sampled, never shown" if sampled else "shown"})
         tracked.inputs(current.inputs)
         tracked.metrics({f"{metric.name}.{metric.subject}": metric.value for metric in figures})
         tracked.metrics({"loss": sum(step["loss"] for step in steps) / len(steps)})

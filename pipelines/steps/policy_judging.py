@@ -14,6 +14,7 @@ from models.policy import Policy
 from models.records import LoggedSlates
 from pipelines.hours import hour_range, shift
 from pipelines.lake import ledger
+from pipelines.lake.holds import without_poisoned
 from pipelines.lake.metrics import Metric
 from pipelines.registry.gates import AUDIT_ERROR
 from pipelines.registry.policy_figures import policy_figures
@@ -85,7 +86,7 @@ class SlateLog:
 
 
 def read_log(current: Attempt, catalogue: Catalogue) -> SlateLog | None:
-    """Slates shown in the last ``policy.log_h`` hours after the first load; None before anything was drawn."""
+    """Slates shown in the last ``policy.log_h`` hours after the first load, poisoned ones left out; None before anything was drawn."""
     settings, hour = current.settings, current.hours[-1]
     drawn = ledger.newest_done(settings, "score_users", before=hour)
     if drawn is None:
@@ -93,7 +94,8 @@ def read_log(current: Attempt, catalogue: Catalogue) -> SlateLog | None:
     current.inputs |= {name: drawn.outputs[name] for name in ("slate_decisions", "slate_log")}
     input_version(current, "training_examples")
     first = max(shift(hour, 1 - settings.policy.log_h), shift(settings.lake.start_hour or hour, 1))
-    return SlateLog(settings, hour, catalogue, read_shown_slates(settings, hour_range(first, hour), current.inputs))
+    hours = without_poisoned(settings, hour_range(first, hour))
+    return SlateLog(settings, hour, catalogue, read_shown_slates(settings, hours, current.inputs)) if hours else None
 
 
 def audit(slates: LoggedSlates | None) -> list[Metric]:

@@ -8,6 +8,7 @@ from pipelines.clock import check_hour, now
 from pipelines.failpoint import failpoint
 from pipelines.hours import shift
 from pipelines.lake import ledger
+from pipelines.lake.holds import holds
 from pipelines.lake.metrics import Metric, read_metrics
 from pipelines.registry.gates import Decision, Measured, decide_promotion, load_gates
 from pipelines.registry.releases import (
@@ -89,6 +90,9 @@ def _judged(settings: Settings, hour: str, champion: ReleaseRow | None) -> tuple
         return Decision("promote", ("the first release: there is nothing to compare with",), ()), True
     gates, figures = load_gates("refresh"), read_metrics(settings, hour, "gate_")
     both = decide_promotion(_measured(figures, BOTH), gates)
+    if held := holds(settings, "promotions"):
+        why = "; ".join(f"promotions are held since {since}: {reason}" for since, reason in held.items())
+        return Decision("abstain", (why,), both.figures), True
     if both.verdict == "promote":
         return both, True
     ranker_only = decide_promotion(_measured(figures, RANKER_ONLY), gates)

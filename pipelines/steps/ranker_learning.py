@@ -9,6 +9,7 @@ from models.artifacts import load_ranker
 from models.ranker import Ranker, RankerConfig
 from models.records import RankerBatch
 from models.training import FinetuneSettings, TrainState, finetune
+from pipelines.lake.holds import without_poisoned
 from pipelines.registry.releases import production_before, release_folder
 from pipelines.settings import Settings
 from pipelines.steps.candidates import RANKER, STATE, base_hour, candidate_folder
@@ -47,11 +48,11 @@ def base_state(settings: Settings, hour: str) -> TrainState | None:
 
 
 def learn(reader: ExampleReader, hours: Sequence[str], base: TrainState | None, encoder_version: str) -> Learned | None:
-    """The hours in order, the last one together with a replay sample; None where they hold no example."""
+    """The hours in order, the last one together with a replay sample; None where they hold no example. Poisoned hours teach nothing."""
     settings, fresh_rows, replayed = reader.settings, 0, 0
     steps: list[dict[str, float]] = []
     state, learning = base, finetune_settings(settings, bootstrap=base is None)
-    for hour in hours:
+    for hour in without_poisoned(settings, hours):
         fresh = reader.fresh(hour, gate=False).batch
         if not len(fresh):
             continue

@@ -3,22 +3,26 @@
 Sources stay as they are, each record keeps its hour, no slate is drawn, no release moves and no model learns.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
+from pipelines.clock import wall_clock
 from pipelines.errors import UserError
 from pipelines.hours import hour_range, parse_hour
 from pipelines.lake import ledger
+from pipelines.lake.ledger import SET_ASIDE
 from pipelines.lake.session import spark_session
-from pipelines.lake.tables import create_spark_tables, read_table, table_exists, table_version
+from pipelines.lake.tables import create_spark_tables, read_table, table_exists, table_path, table_version
 from pipelines.settings import Settings
 from pipelines.steps.build_features import DERIVING, run_steps
 from pipelines.steps.build_features import STEP as CACHES
 from pipelines.steps.state import refold_caches
-from pipelines.steps.step import Outcome, writer_lock
+from pipelines.steps.step import Outcome, attempt, writer_lock
 
 DERIVED = ("user_hour", "item_hour", "training_examples")
+REPAIRABLE = (*DERIVED, "item_embeddings", "user_features", "item_features")
 RANGE_HOURS = 48  # in one pass; a longer one joins more increments with more instants
 
 
@@ -52,9 +56,14 @@ def plan(settings: Settings, hours: list[str]) -> list[Planned]:
     return [Planned(name, _count(settings, name, own), table_version(settings, name)) for name, own in there]
 
 
-def run(settings: Settings, hours: list[str]) -> Outcome:
-    """Makes the derived rows of these hours again, oldest first; caches of newer hours are refolded at the end."""
+def run(settings: Settings, hours: list[str], damaged: Sequence[str] = ()) -> Outcome:
+    """Makes the derived rows of these hours again, oldest first; caches of newer hours are refolded at the end.
+
+    ``damaged``: tables that are set aside and begun anew before it; then ``hours`` must be all hours.
+    """
     with writer_lock(settings, "spark"), spark_session(settings) as spark:
+        if damaged:
+            _set_aside(settings, hours, damaged)
         create_spark_tables(spark, settings)
         newest = ledger.newest_hour(settings, CACHES) or hours[-1]
         for part in _ranges(settings, hours):
@@ -62,6 +71,18 @@ def run(settings: Settings, hours: list[str]) -> Outcome:
         if newest > hours[-1]:
             outcome = run_steps(spark, settings, [newest], [(refold_caches, CACHES)])
     return outcome
+
+
+def _set_aside(settings: Settings, hours: list[str], damaged: Sequence[str]) -> None:
+    """Moves the tables' folders to ``damaged/``; the ledger says that their versions begin anew."""
+    with attempt(settings, SET_ASIDE, [hours[-1]]) as current:
+        folder = settings.home / "damaged" / wall_clock().strftime("%Y-%m-%dT%H-%M-%S")
+        folder.mkdir(parents=True)
+        for name in damaged:
+            if table_exists(settings, name) or table_path(settings, name).exists():
+                table_path(settings, name).rename(folder / name)
+        current.outputs |= dict.fromkeys(damaged, 0)
+        current.record("done", f"{', '.join(damaged)} set aside in {folder}")
 
 
 def _ranges(settings: Settings, hours: list[str]) -> list[list[str]]:

@@ -14,6 +14,7 @@ from pipelines.clock import wall_clock
 from pipelines.errors import UserError
 from pipelines.failpoint import failpoint
 from pipelines.lake import ledger
+from pipelines.lake.holds import check_not_frozen
 from pipelines.lake.ledger import LedgerRow, write_rows
 from pipelines.local.code_version import code_version
 from pipelines.settings import Settings
@@ -70,7 +71,8 @@ class Attempt:
 
 @contextmanager
 def attempt(settings: Settings, step: str, hours: Sequence[str]) -> Iterator[Attempt]:
-    """An attempt; one that raises leaves a ``failed`` row with the reason, and the error goes on."""
+    """An attempt; one that raises leaves a ``failed`` row with the reason, and the error goes on. Raises UserError for a frozen hour."""
+    check_not_frozen(settings, hours)
     current = Attempt(settings, step, hours)
     failpoint(settings, f"{step}:start")
     try:

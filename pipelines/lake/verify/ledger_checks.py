@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from pipelines.hours import hour_range
-from pipelines.lake.ledger import DONE, LedgerRow
+from pipelines.lake.ledger import DONE, SET_ASIDE, LedgerRow
 from pipelines.lake.verify.delta_log import Commit, Log
 from pipelines.lake.verify.findings import Findings, listed
 from pipelines.lake.verify.ledger_rows import spoken
@@ -28,8 +28,9 @@ def check_outputs(found: Findings, table: str, log: Log, by_version: Mapping[int
 def check_inputs(found: Findings, table: str, log: Log, by_version: Mapping[int, Sequence[LedgerRow]], rows: Sequence[LedgerRow]) -> None:
     """Nothing was built upon a version that is not there or that no row acknowledges; other such commits are noted."""
     readers: dict[int, list[LedgerRow]] = defaultdict(list)
+    anew = max((row.ended_at for row in rows if row.step == SET_ASIDE and table in row.outputs), default=None)
     for row in rows:
-        if row.status == "done" and table in row.inputs:
+        if row.status == "done" and table in row.inputs and (anew is None or row.ended_at > anew):
             readers[row.inputs[table]].append(row)
     built_upon = sorted(version for version in readers if version not in by_version and (version > log.newest or _counts(log, version)))
     for version in built_upon:

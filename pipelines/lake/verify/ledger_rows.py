@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pipelines.lake.ledger import LedgerRow
+from pipelines.lake.ledger import SET_ASIDE, LedgerRow
 
 Acknowledged = Mapping[str, Mapping[int, Sequence[LedgerRow]]]
 
@@ -18,12 +18,14 @@ class Pass:
 
 
 def acknowledged(rows: Sequence[LedgerRow]) -> Acknowledged:
-    """Rows by the table and version that they name as output."""
+    """Rows by the table and version that they name as output, since the table's folder was last set aside."""
+    anew = {table: row.ended_at for row in rows if row.step == SET_ASIDE for table in row.outputs}
     found: dict[str, dict[int, list[LedgerRow]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
-        if row.status == "done":
+        if row.status == "done" and row.step != SET_ASIDE:
             for table, version in row.outputs.items():
-                found[table][version].append(row)
+                if table not in anew or row.ended_at > anew[table]:
+                    found[table][version].append(row)
     return found
 
 

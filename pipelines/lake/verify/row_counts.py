@@ -1,17 +1,19 @@
 """Rows that were read, against what the ledger says was written."""
 
-import gzip
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipelines.lake.ledger import LandingFile, LedgerRow
+from pipelines.hours import shift
+from pipelines.lake.ledger import LandingFile, LedgerRow, still_frozen
 from pipelines.lake.verify.delta_log import Log
 from pipelines.lake.verify.files import Content, read_batches
 from pipelines.lake.verify.findings import Findings
 from pipelines.lake.verify.ledger_checks import unacknowledged
 from pipelines.lake.verify.ledger_rows import Acknowledged, Pass, passes, spoken
 from pipelines.settings import Settings
+from spark_jobs.contracts import TABLES
+from spark_jobs.landing_formats import KEPT_BYTES, records
 
 EVENTS = ("impressions", "feedback")
 
@@ -53,7 +55,7 @@ def _check_ingest(
     """
     items = _rows_by(contents["items"], "updated_hour")
     frozen = _frozen_files(rows)
-    for one in passes(rows, "ingest"):
+    for one in _kept(passes(rows, "ingest"), "impressions"):
         if one.row.rows_out is None or not all(settled.holds(name, one) for name in (*EVENTS, "items")):
             continue
         events = sum(contents[name].rows_by_hour[hour] for name in EVENTS for hour in one.hours)
@@ -70,10 +72,16 @@ def _check_hours_of(
 ) -> None:
     if table not in contents:
         return
-    for one in all_passes:
+    for one in _kept(all_passes, table):
         said, held = getattr(one.row, figure), sum(contents[table].rows_by_hour[hour] for hour in one.hours)
         if said is not None and said != held and settled.holds(table, one):
             _name(found, table, one, f"{held} rows", str(said))
+
+
+def _kept(all_passes: Sequence[Pass], table: str) -> list[Pass]:
+    """Passes whose hours maintenance does not drop yet."""
+    newest = max((one.hours[-1] for one in all_passes), default="")
+    return [one for one in all_passes if one.hours[0] >= shift(newest, -24 * TABLES[table].retention_days)]
 
 
 def _name(found: Findings, table: str, one: Pass, held: str, said: str) -> None:
@@ -91,20 +99,13 @@ def _rows_by(content: Content, column: str) -> Counter[str]:
 
 def _frozen_files(rows: Sequence[LedgerRow]) -> dict[str, tuple[LandingFile, ...]]:
     """Files by hour, as the first attempt of ingest fixed them."""
-    found: dict[str, tuple[LandingFile, ...]] = {}
-    for row in rows:
-        if row.step == "ingest" and row.status == "frozen":
-            found.setdefault(row.hour, row.files)
-    return found
+    frozen = still_frozen([row for row in rows if row.step == "ingest"])
+    return {hour: row.files for hour, row in frozen.items()}
 
 
 def _item_lines(landing: Path, files: Sequence[LandingFile] | None) -> int | None:
-    """Lines of the item files among these; None where the files are not known, or one of them is gone."""
+    """Records of the item files among these; None where the files are not known, or one of them is gone."""
     paths = [landing / file.path for file in files or () if file.kind == "items"]
     if files is None or not all(path.exists() for path in paths):
         return None
-    total = 0
-    for path in paths:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            total += sum(1 for _ in stream)
-    return total
+    return sum(1 for path in paths for _ in records(str(path), KEPT_BYTES))

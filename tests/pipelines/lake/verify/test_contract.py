@@ -30,7 +30,7 @@ def test_columns_that_are_missing_nullable_or_too_many(root):
     root.recreate("quarantine", schema)
     found = {finding.where.partition("column ")[2]: (finding.found, finding.expected) for finding in verify(root.settings).findings}
     assert found == {
-        "colour": ("integer", "no such column"), "raw": ("string NOT NULL", "string"), "reason": ("missing", "string NOT NULL"),
+        "colour": ("integer", "no such column"), "raw": ("string NOT NULL", "binary"), "reason": ("missing", "string NOT NULL"),
     }  # fmt: skip
 
 
