@@ -388,6 +388,19 @@ def _repair(settings: "Settings", damaged: list[str]) -> None:
         stage.ends_with(explained(settings, "repair", partial(again.run, settings, hours, mended)).detail)
 
 
+@app.command(rich_help_panel=DATA)
+def init(
+    context: typer.Context,
+    domain: Annotated[Literal["ecommerce", "video", "social"], typer.Option(help="What a reaction is worth, and what users see again.")],
+) -> None:
+    """Begin a root for your own data: settings with every default in sight, landing folders, a sample line of each kind."""
+    from pipelines.local.init_root import SAMPLE, init_root
+
+    path = init_root(_settings(context), domain)
+    print(f"written: {path} and landing/{{impressions,feedback,items}}/{SAMPLE}")
+    print("next: land your files beside the samples, or `recloop import` a log; then `recloop up` runs an hour after each hour")
+
+
 @app.command(name="demo-data", rich_help_panel=DATA)
 def demo_data(
     context: typer.Context,

@@ -73,10 +73,17 @@ def land_reactions(home: Path, hour: str) -> None:
     land(home, "feedback", hour, clicked)
 
 
+def start_step(home: Path, step: str, hour: str, **environ: str) -> subprocess.Popen[str]:
+    """The step of the hour in a process of its own."""
+    command = [sys.executable, "-c", RUN, str(home), step, hour]
+    return subprocess.Popen(command, env=environment(**environ), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
 def run_step(home: Path, step: str, hour: str, failpoint: str | None = None) -> subprocess.CompletedProcess[str]:
-    """The step of the hour in a process of its own, which ends itself at the failpoint."""
-    environ = environment(**({"RECLOOP__FAILPOINT": failpoint} if failpoint else {}))
-    return subprocess.run([sys.executable, "-c", RUN, str(home), step, hour], env=environ, text=True, capture_output=True, timeout=300)
+    """The same, to its end; it ends itself at the failpoint."""
+    started = start_step(home, step, hour, **({"RECLOOP__FAILPOINT": failpoint} if failpoint else {}))
+    out, err = started.communicate(timeout=300)
+    return subprocess.CompletedProcess(started.args, started.returncode, out, err)
 
 
 def finish_step(home: Path, step: str, hour: str) -> str:

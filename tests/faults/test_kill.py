@@ -1,10 +1,12 @@
-"""Killed at any boundary of any step and run again, an hour leaves the tables of an undisturbed one (faults 1, 4 and 15)."""
+"""Killed at any boundary of any step and run again, an hour leaves the tables of an undisturbed one (faults 1 to 4 and 15)."""
+
+import time
 
 import pytest
 
 from pipelines.lake import ledger
 from pipelines.settings import load_settings
-from tests.faults.small_loop import HOURS, SIGKILLED, STEPS, finish_step, run_step, said
+from tests.faults.small_loop import HOURS, SIGKILLED, STEPS, finish_step, run_step, said, start_step
 
 DATA = ("ingest", "build_increments", "build_examples", "embed_items", "build_features")
 COMMITS = (
@@ -65,3 +67,31 @@ def test_a_finished_step_run_again_says_unchanged_and_changes_nothing(root_befor
     before = said(after)
     assert finish_step(after.home, step, HOURS[-1]).startswith("unchanged")
     assert said(after) == before
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_that_runs_twice_at_once_is_done_once(root_before, staged, step):
+    settings = root_before(step)
+    both = [start_step(settings.home, step, HOURS[-1]) for _ in range(2)]
+    said_by = [one.communicate(timeout=300) for one in both]
+    assert [one.returncode for one in both] == [0, 0], said_by
+    outcomes = sorted(out.strip().splitlines()[-1].split(":")[0] for out, _ in said_by)
+    assert outcomes == ["done", "unchanged"]
+    assert said(settings) == said(load_settings(staged.after[step], {}))
+
+
+@pytest.mark.faults
+def test_a_step_that_is_told_to_end_in_a_write_ends_within_seconds_and_is_made_good(root_before, staged):
+    settings = root_before(STEPS[0])
+    running = start_step(settings.home, STEPS[0], HOURS[-1])
+    while not any(row.step == "build_increments" for row in ledger.rows(settings, hour=HOURS[-1])):
+        assert running.poll() is None
+        time.sleep(0.05)
+    time.sleep(1)
+    running.terminate()
+    began = time.monotonic()
+    running.communicate(timeout=60)
+    assert running.returncode != 0 and time.monotonic() - began < 10
+    finish_step(settings.home, STEPS[0], HOURS[-1])
+    assert said(settings) == said(load_settings(staged.after[STEPS[0]], {}))

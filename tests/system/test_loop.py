@@ -24,6 +24,7 @@ from pipelines.local import mlflow_server
 from pipelines.local.demo import run_demo
 from pipelines.local.services import down, mlflow_uri, running, stop_service
 from pipelines.local.simulated_users import simulate
+from pipelines.local.verification import verify
 from pipelines.registry.releases import all_releases
 from pipelines.settings import load_settings
 from pipelines.steps.hour import run_hour
@@ -121,6 +122,11 @@ def test_every_hour_stands_in_the_ledger_and_every_live_hour_ran_in_airflow(root
     for hour in hours[-LIVE:]:
         assert {dag for dag, key, state in runs if key == hour and state == "success"} >= DAGS - {"example_downstream"}
     assert {dag for dag, _, state in runs if state == "success"} == DAGS
+
+
+def test_verify_looks_at_everything_and_finds_nothing(root):
+    result = verify(root[0])
+    assert list(result.findings) == [] and list(result.not_checked) == []
 
 
 def test_impressions_and_reactions_are_what_the_users_landed(root):

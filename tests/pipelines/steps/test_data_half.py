@@ -4,6 +4,7 @@ import gzip
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from operator import itemgetter
 
@@ -14,9 +15,10 @@ from pipelines.errors import UserError
 from pipelines.hours import end_of, parse_hour, shift
 from pipelines.lake import ledger
 from pipelines.lake.quarantine import refused, replay
+from pipelines.local.verification import verify
 from pipelines.settings import load_settings
-from pipelines.steps import build_features, rebuild, step
-from spark_jobs.contracts import COUNTERS
+from pipelines.steps import build_features, maintain_tables, rebuild, step
+from spark_jobs.contracts import COUNTERS, TABLES
 
 START = "2026-11-10T08"
 FIRST, SECOND = shift(START, 1), shift(START, 2)
@@ -259,8 +261,6 @@ def test_too_many_missing_hours_name_the_backfill(root):
 
 
 def test_every_commit_of_a_table_is_by_the_engine_of_its_contract(root):
-    from spark_jobs.contracts import TABLES
-
     for path in root.warehouse.iterdir():
         table = DeltaTable(str(path))
         engines = {commit.get("engineInfo", commit.get("clientVersion", "")) for commit in table.history()}
@@ -268,3 +268,49 @@ def test_every_commit_of_a_table_is_by_the_engine_of_its_contract(root):
         assert all(word.lower() in str(engine).lower() for engine in engines), (path.name, engines)
         features = set(table.protocol().reader_features or []) | set(table.protocol().writer_features or [])
         assert features <= {"appendOnly", "invariants", "checkConstraints", "changeDataFeed"}, path.name
+
+
+def two_hours(root):
+    land(root, "impressions", "one", [impression(1, FIRST), impression(2, FIRST, "u0"), impression(3, SECOND)])
+    land(root, "feedback", "one", [click(1, FIRST)])
+    build_features.run(root, FIRST)
+    land(root, "feedback", "late", [click(2, SECOND, "u0", minute=2), click(3, SECOND)])
+    build_features.run(root, SECOND)
+
+
+def test_damaged_derived_tables_are_set_aside_and_made_again(root):
+    two_hours(root)
+    assert verify(root).findings == []
+    before, folded = derived(root), caches(root)
+    log = root.warehouse / "training_examples" / "_delta_log"
+    max(log.glob("*.json")).write_bytes(b"")
+    next((root.warehouse / "user_hour").glob(f"hour={FIRST}/*.parquet")).unlink()
+    damaged = sorted({finding.table for finding in verify(root).findings})
+    assert damaged == ["training_examples", "user_hour"]
+    rebuild.run(root, rebuild.hours_to_rebuild(root, START, None), damaged)
+    assert verify(root).findings == []
+    assert_same_rows(derived(root), before)
+    assert_same_caches(caches(root), folded)
+    land(root, "impressions", "next", [impression(5, shift(START, 3))])
+    assert build_features.run(root, shift(START, 3)).status == "done"
+    assert verify(root).findings == []
+
+
+def test_maintenance_changes_no_row_and_no_version_that_may_still_be_read(root, monkeypatch):
+    two_hours(root)
+    before, folded = derived(root), caches(root)
+    pinned = ledger.last_done(root, "build_features", FIRST).outputs["user_features"]
+    as_of_first = DeltaTable(str(root.warehouse / "user_features"), version=pinned).to_pyarrow_table().sort_by("user_id")
+    assert not any(part.any for part in maintain_tables.plan(root)), "nothing to do in a young root"
+    monkeypatch.setattr(maintain_tables, "FILES_A_PARTITION", 0)
+    assert maintain_tables.run(root).detail.startswith("0 partitions dropped")
+    assert derived(root) == before and caches(root) == folded
+    assert DeltaTable(str(root.warehouse / "user_features"), version=pinned).to_pyarrow_table().sort_by("user_id") == as_of_first
+    assert verify(root).findings == []
+    short = TABLES["training_examples"]
+    monkeypatch.setitem(maintain_tables.TABLES, "training_examples", replace(short, retention_days=0))
+    maintain_tables.run(root)
+    assert {row["hour"] for row in rows(root, "training_examples")} == {SECOND}
+    assert len(rows(root, "impressions")) == 3
+    land(root, "impressions", "next", [impression(5, shift(START, 3))])
+    assert build_features.run(root, shift(START, 3)).status == "done"
