@@ -398,7 +398,7 @@ def init(
 
     path = init_root(_settings(context), domain)
     print(f"written: {path} and landing/{{impressions,feedback,items}}/{SAMPLE}")
-    print("next: land your files beside the samples, or `recloop import` a log; then `recloop up` runs an hour after each hour")
+    print("next: land your files beside the samples, or `recloop import` a log; set lake.start_hour; then `recloop up`")
 
 
 @app.command(name="demo-data", rich_help_panel=DATA)

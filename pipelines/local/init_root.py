@@ -16,7 +16,8 @@ _REACTION: dict[str, dict[str, object]] = {
 _HEAD = """# What this root changes of the packaged defaults; an unknown key is an error. RECLOOP__SECTION__KEY overrides both.
 domain: {domain}
 lake:
-  start_hour: {hour}   # the first hour: what happened until its end is the first load
+  start_hour: null            # to be set: the hour whose end closes the first load. `recloop import` proposes one for a log;
+                              # where events only begin to land now, it is {hour}
 airflow:
   schedule: hourly            # the hour just ended, after airflow.grace_minutes; manual: hours are triggered by hand
 

@@ -14,7 +14,7 @@ from pipelines.settings import CONFIG, load_settings
 def test_the_settings_load_and_every_default_stands_in_them_commented(tmp_path, domain):
     path = init_root(load_settings(tmp_path, {}), domain)
     settings = load_settings(tmp_path, {})
-    assert settings.domain == domain and settings.airflow.schedule == "hourly" and settings.lake.start_hour
+    assert settings.domain == domain and settings.airflow.schedule == "hourly" and settings.lake.start_hour is None
     commented = path.read_text().partition("# Every key")[2].partition("\n")[2]
     told = yaml.safe_load("".join(line.removeprefix("# ") for line in commented.splitlines(keepends=True)))
     defaults = yaml.safe_load((CONFIG / "defaults.yaml").read_text()) | yaml.safe_load((CONFIG / f"{domain}.yaml").read_text())
