@@ -34,6 +34,7 @@ class Lake(_Section):
     refused_share: float = Field(ge=0, le=1)
     max_missing_hours: int = Field(ge=1)
     max_record_bytes: int = Field(ge=1000)
+    hour_done: tuple[Literal["impressions", "feedback", "items"], ...]
 
     @field_validator("start_hour")
     @classmethod

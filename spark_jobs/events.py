@@ -15,6 +15,12 @@ def with_hour(frame: DataFrame, hours: Sequence[str]) -> DataFrame:
     return frame.withColumn("hour", F.greatest(own, F.lit(hours[0])))
 
 
+def hours_late() -> Column:
+    """Whole hours from an event's own hour to the one that took it."""
+    taken = F.unix_timestamp(F.to_timestamp(F.concat("hour", F.lit(":00:00Z"))))
+    return F.floor((taken - F.unix_timestamp(F.date_trunc("hour", "ts"))) / 3600)
+
+
 def with_duplicates_marked(events: DataFrame, table: str, held: DataFrame) -> DataFrame:
     """Adds ``copy``: ``first`` (kept), ``duplicate`` (same payload, dropped) or ``conflict`` (other payload, refused).
 

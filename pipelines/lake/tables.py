@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from deltalake import DeltaTable
 
 from pipelines.errors import UserError
+from pipelines.lake.columns import MISSING, differing_columns
 from pipelines.settings import Settings
 from spark_jobs.contracts import TABLES, Table
 
@@ -85,23 +86,51 @@ def read_frame(spark: "SparkSession", settings: Settings, name: str, version: in
 
 
 def create_spark_tables(spark: "SparkSession", settings: Settings) -> None:
-    """Creates what is missing of the tables that Spark writes, each with its contract's columns, properties and checks."""
+    """Creates what is missing of the tables that Spark writes, each with its contract's columns, properties and checks.
+
+    A table of an earlier release gets the columns that the contract has since then; old rows hold null there. Raises UserError
+    where it differs otherwise.
+    """
     for table in TABLES.values():
-        if table.engine == "spark" and not table_exists(settings, table.name):
-            _create(spark, settings, table)
+        if table.engine == "spark":
+            if table_exists(settings, table.name):
+                _add_columns(spark, settings, table)
+            else:
+                _create(spark, settings, table)
+
+
+def _add_columns(spark: "SparkSession", settings: Settings, table: Table) -> None:
+    path = table_path(settings, table.name)
+    found = differing_columns(table, DeltaTable(str(path)))
+    new = [name for name in table.schema.names if name in found and found[name][0] == MISSING and table.schema.field(name).nullable]
+    if other := [name for name in found if name not in new]:
+        held, promised = found[other[0]]
+        raise UserError(
+            f"table {table.name} is of another release: column {other[0]} is {held}, expected {promised}; "
+            + ("`recloop verify --repair` makes it again" if table.kind == "derived" else "write it anew with the contract's columns")
+        )
+    if new:
+        spark.sql(f"ALTER TABLE delta.`{path}` ADD COLUMNS ({', '.join(_column(field) for field in _spark_fields(table, new))})")
 
 
 def _create(spark: "SparkSession", settings: Settings, table: Table) -> None:
-    from pyspark.sql.pandas.types import from_arrow_schema
-
-    fields: list[Any] = from_arrow_schema(table.schema).fields
-    columns = ", ".join(f"`{f.name}` {f.dataType.simpleString()}{'' if f.nullable else ' NOT NULL'}" for f in fields)
+    columns = ", ".join(_column(field) for field in _spark_fields(table, table.schema.names))
     partition = f"PARTITIONED BY ({', '.join(table.partition)})" if table.partition else ""
     where = f"delta.`{table_path(settings, table.name)}`"
     properties = ", ".join(f"'{key}' = '{value}'" for key, value in _properties(table).items())
     spark.sql(f"CREATE TABLE {where} ({columns}) USING delta {partition} TBLPROPERTIES ({properties})")
     for name, condition in table.checks.items():
         spark.sql(f"ALTER TABLE {where} ADD CONSTRAINT {name} CHECK ({condition})")
+
+
+def _spark_fields(table: Table, names: Sequence[str]) -> list[Any]:
+    from pyspark.sql.pandas.types import from_arrow_schema
+
+    return [field for field in from_arrow_schema(table.schema).fields if field.name in names]
+
+
+def _column(field: Any) -> str:
+    return f"`{field.name}` {field.dataType.simpleString()}{'' if field.nullable else ' NOT NULL'}"
 
 
 def _properties(table: Table) -> dict[str, str]:

@@ -17,7 +17,7 @@ from pipelines.settings import Settings
 from pipelines.steps.embed_items import embed_items
 from pipelines.steps.examples import build_examples
 from pipelines.steps.ingest import ingest
-from pipelines.steps.landing_files import frozen_range
+from pipelines.steps.landing_files import check_complete, frozen_range
 from pipelines.steps.state import advance_caches, build_increments
 from pipelines.steps.step import Attempt, Outcome, attempt, writer_lock
 
@@ -29,13 +29,18 @@ STEP = "build_features"
 
 
 def run(settings: Settings, hour: str) -> Outcome:
-    """Brings the tables up to ``hour``. Raises UserError where more than ``lake.max_missing_hours`` are missing."""
+    """Brings the tables up to ``hour``.
+
+    Raises UserError where more than ``lake.max_missing_hours`` are missing, TransientError where one of them is not complete.
+    """
     check_hour(settings, hour)
     with writer_lock(settings, "spark"):
         pending = _pending(settings, hour)
         if not pending:
             with attempt(settings, STEP, [hour]) as current:
                 return current.record("unchanged", "the hour was finished by this code")
+        for missing in pending:
+            check_complete(settings, missing)
         with spark_session(settings) as spark:
             create_spark_tables(spark, settings)
             return _bring_in(spark, settings, pending)

@@ -1,12 +1,16 @@
 """Landing files to impressions, feedback, items and quarantine: each record once, refused ones kept with their reason."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from pipelines.clock import now, wall_clock
 from pipelines.errors import UserError
 from pipelines.lake.ledger import LandingFile
+from pipelines.lake.metrics import Metric, write_metrics
 from pipelines.lake.tables import read_frame, read_table, table_version
 from pipelines.lake.writes import merge_by_key, replace_hours
 from pipelines.settings import Settings
@@ -36,6 +40,8 @@ def ingest(spark: "SparkSession", attempt: Attempt) -> Outcome:
         _write(parsed, attempt, counts["refused"])
     carried = tuple(replace(file, after_hour=hours[-1]) for file in files if counts["later"].get(_path(settings, file)))
     figures = {"rows_in": counts["in"], "rows_out": counts["taken"], "rows_refused": counts["refused"], "files": carried}
+    if hours[0] != settings.lake.start_hour:
+        write_metrics(settings, hours[-1], _lateness(counts["late"]))
     repeated = f"; {counts['duplicate']} exact repeats dropped" if counts["duplicate"] else ""
     detail = f"{counts['taken']} records taken, {counts['refused']} refused, from {len(files)} files{repeated}"
     return attempt.record("done", detail, **figures)
@@ -81,11 +87,16 @@ def _without_earlier(frame: "DataFrame", settings: Settings, files: list[Landing
 
 
 def _counts(parsed: "dict[str, DataFrame]", hours: Sequence[str]) -> dict:
-    """Records in, taken, refused, duplicate; by reason; and files that hold records of later hours."""
-    total: dict = {"in": 0, "taken": 0, "refused": 0, "duplicate": 0, "reasons": {}, "later": {}}
-    for frame in parsed.values():
-        later = frame.withColumn("is_later", frame["hour"] > hours[-1])
-        for row in later.groupBy("source_file", "reason", "copy", "is_later").count().collect():
+    """Records in, taken, refused, duplicate; by reason; files that hold records of later hours; events by kind and hours late."""
+    from pyspark.sql import functions as F
+
+    from spark_jobs.events import hours_late
+
+    total: dict = {"in": 0, "taken": 0, "refused": 0, "duplicate": 0, "reasons": {}, "later": {}, "late": {}}
+    for kind, frame in parsed.items():
+        late = hours_late() if kind in EVENTS else F.lit(0)
+        found = frame.withColumns({"is_later": F.col("hour") > hours[-1], "late": late})
+        for row in found.groupBy("source_file", "reason", "copy", "is_later", "late").count().collect():
             if row["reason"] is not None:
                 total["refused"] += row["count"]
                 total["reasons"][row["reason"]] = total["reasons"].get(row["reason"], 0) + row["count"]
@@ -94,8 +105,21 @@ def _counts(parsed: "dict[str, DataFrame]", hours: Sequence[str]) -> dict:
                 continue
             else:
                 total["taken" if row["copy"] == "first" else "duplicate"] += row["count"]
+                if row["copy"] == "first" and kind in EVENTS:
+                    total["late"].setdefault(kind, Counter())[row["late"]] += row["count"]
             total["in"] += row["count"]
     return total
+
+
+def _lateness(late: "dict[str, Counter[int]]") -> list[Metric]:
+    """Of each kind's events, how many hours after their own hour they were taken: the 50th, 95th and 99th percentile."""
+    found = []
+    for kind, counts in sorted(late.items()):
+        hours = np.repeat(sorted(counts), [counts[key] for key in sorted(counts)])
+        for share in (50, 95, 99):
+            value = float(np.percentile(hours, share, method="inverted_cdf"))
+            found.append(Metric(f"hours_late_p{share}", kind, value, n=len(hours)))
+    return found
 
 
 def _check_refused_share(attempt: Attempt, counts: dict) -> None:

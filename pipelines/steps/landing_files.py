@@ -9,13 +9,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.errors import UserError
+from pipelines.errors import TransientError, UserError
 from pipelines.lake import ledger
 from pipelines.lake.ledger import LandingFile
 from pipelines.settings import Settings
 from pipelines.steps.step import Attempt
 from spark_jobs.landing_formats import ENDINGS
 
+MARKER = "_HOUR_DONE"
 KINDS = ("impressions", "feedback", "items")
 
 
@@ -31,6 +32,15 @@ def frozen_files(attempt: Attempt) -> list[LandingFile]:
     files = _carried(history, attempt.hours[0]) + _new_files(settings, history)
     attempt.record("frozen", f"{len(files)} landing files", files=tuple(files))
     return files
+
+
+def check_complete(settings: Settings, hour: str) -> None:
+    """Raises TransientError where a producer that marks its hours has not marked this one yet. A frozen hour is complete."""
+    if ledger.frozen(settings, "ingest", hour) is not None:
+        return
+    wanted = [settings.landing / kind / f"{MARKER}-{hour}" for kind in settings.lake.hour_done]
+    if missing := [_relative(settings, path) for path in wanted if not path.exists()]:
+        raise TransientError(f"hour {hour} is not complete: no {', '.join(missing)} in landing; its producer writes it after the last file")
 
 
 def frozen_range(settings: Settings, pending: Sequence[str]) -> list[str]:

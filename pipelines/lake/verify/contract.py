@@ -1,11 +1,10 @@
 """A table against its contract: who writes it, which protocol its readers need, its columns, partitions and constraints."""
 
-import json
 import re
-from typing import Any
 
-from deltalake import DeltaTable, Schema
+from deltalake import DeltaTable
 
+from pipelines.lake.columns import differing_columns
 from pipelines.lake.verify.delta_log import Log
 from pipelines.lake.verify.findings import Findings, listed
 from spark_jobs.contracts import Table
@@ -31,7 +30,7 @@ def check_contract(found: Findings, table: Table, delta: DeltaTable) -> None:
     if wrong:
         expected = f"reader {READER}, writer of {WRITERS} with {', '.join(sorted(WRITER_FEATURES))} at most"
         found.add("protocol", table.name, version, wrong, expected)
-    for name, (held, promised) in _columns(table, delta).items():
+    for name, (held, promised) in differing_columns(table, delta).items():
         found.add("schema", table.name, f"{version}, column {name}", held, promised)
     partition = tuple(delta.metadata().partition_columns)
     if partition != table.partition:
@@ -48,28 +47,6 @@ def _wrong_protocol(delta: DeltaTable) -> str | None:
     if protocol.min_reader_version <= READER and protocol.min_writer_version in WRITERS and not surplus:
         return None
     return f"reader {protocol.min_reader_version}, writer {protocol.min_writer_version} with {', '.join(surplus) or 'no other feature'}"
-
-
-def _columns(table: Table, delta: DeltaTable) -> dict[str, tuple[str, str]]:
-    """Columns that are not as promised: what is held, what is promised."""
-    held, promised = _spoken(delta.schema()), _spoken(Schema.from_arrow(table.schema))
-    differing = {name for name in {*held, *promised} if held.get(name) != promised.get(name)}
-    return {name: (held.get(name, "missing"), promised.get(name, "no such column")) for name in sorted(differing)}
-
-
-def _spoken(schema: Schema) -> dict[str, str]:
-    fields = json.loads(schema.to_json())["fields"]
-    return {field["name"]: f"{_type(field['type'])}{'' if field['nullable'] else ' NOT NULL'}" for field in fields}
-
-
-def _type(kind: Any) -> str:
-    if isinstance(kind, str):
-        return kind
-    if kind["type"] == "struct":
-        return "{" + ", ".join(f"{field['name']} {_type(field['type'])}" for field in kind["fields"]) + "}"
-    if kind["type"] == "array":
-        return f"array of {_type(kind['elementType'])}"
-    return f"map of {_type(kind['keyType'])} to {_type(kind['valueType'])}"
 
 
 def _constraints(table: Table, delta: DeltaTable) -> dict[str, tuple[str, str]]:

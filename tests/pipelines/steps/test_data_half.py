@@ -11,7 +11,7 @@ from operator import itemgetter
 import pytest
 from deltalake import DeltaTable
 
-from pipelines.errors import UserError
+from pipelines.errors import TransientError, UserError
 from pipelines.hours import end_of, parse_hour, shift
 from pipelines.lake import ledger
 from pipelines.lake.quarantine import refused, replay
@@ -142,6 +142,8 @@ def test_each_record_is_taken_once_and_late_ones_join_the_first_open_hour(root, 
     land(root, "feedback", "late", [click(2, SECOND, minute=2)])
     build_features.run(root, SECOND)
     assert hours_of(root, "impressions") == {"i1": FIRST, "i2": FIRST, "i3": SECOND, "i4": SECOND}
+    late = {(row["name"], row["subject"]): (row["value"], row["n"]) for row in rows(root, "metrics") if row["hour"] == SECOND}
+    assert late["hours_late_p50", "impressions"] == (0.0, 2) and late["hours_late_p99", "impressions"] == (1.0, 2)
     examples = {(row["example_id"], row["revision"]): row for row in rows(root, "training_examples") if row["hour"] != START}
     assert set(examples) == {("i1", 0), ("i2", 0), ("i3", 0), ("i4", 0), ("i2", 1)}
     assert examples["i1", 0]["labels"]["click"] == 1.0 and examples["i2", 0]["labels"]["click"] == 0.0
@@ -229,6 +231,17 @@ def test_rebuilt_hours_say_what_the_hourly_runs_said(root):
     assert max(known) == end_of(FIRST), "the row of an hour names the caches as of that hour"
     with pytest.raises(UserError, match="was never ingested; choose hours from"):
         rebuild.hours_to_rebuild(root, START, shift(third, 1))
+
+
+def test_an_hour_waits_for_its_producers_mark(root):
+    marked = root.model_copy(update={"lake": root.lake.model_copy(update={"hour_done": ("impressions",)})})
+    land(root, "impressions", "one", [impression(1, FIRST)])
+    with pytest.raises(TransientError, match=f"hour {FIRST} is not complete: no impressions/_HOUR_DONE-{FIRST} in landing"):
+        build_features.run(marked, FIRST)
+    assert not ledger.rows(root, hour=FIRST)
+    (root.landing / "impressions" / f"_HOUR_DONE-{FIRST}").touch()
+    assert build_features.run(marked, FIRST).status == "done"
+    assert hours_of(root, "impressions") == {"i1": FIRST}
 
 
 @pytest.mark.parametrize("name", ["torn.jsonl.gz", "torn.parquet"])
