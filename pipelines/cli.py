@@ -317,6 +317,28 @@ def top(
 
 
 @app.command(rich_help_panel=LOOK)
+def evaluate(
+    context: typer.Context,
+    candidates: Annotated[Path, typer.Option(help="CSV, JSON Lines or Parquet: impression_id, user, item, ts, label.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet: impression_id, item, score, prob.")] = Path("scored.csv"),
+) -> None:
+    """Score given candidate sets hour by hour by what the loop knew before each hour, to compare it with another system."""
+    from functools import partial
+
+    from pipelines.local.in_process import explained
+    from pipelines.steps.evaluate_candidates import evaluate_candidates, overall
+
+    settings = _settings(context)
+    found = explained(settings, "evaluate", partial(evaluate_candidates, settings, candidates, output))
+    for one in found:
+        met = f"{one.new_users} users and {one.unknown_items} items never met"
+        print(f"{one.hour}  {one.rows:,} rows  AUC {one.auc:.4f}  per user {one.auc_per_user:.4f}  nDCG@10 {one.ndcg_10:.4f}  "
+              f"NE {one.normalized_entropy:.4f}  {met}")  # fmt: skip
+    print("all hours, by rows: " + ", ".join(f"{name} {value:.4f}" for name, value in overall(found).items()))
+    print(f"written: {output}")
+
+
+@app.command(rich_help_panel=LOOK)
 def report(
     context: typer.Context,
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("recloop-report.html"),
