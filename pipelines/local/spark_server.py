@@ -56,6 +56,13 @@ def _conf(settings: Settings, port: int) -> dict[str, str]:
         "spark.log.level": "WARN",
         "spark.connect.session.manager.defaultSessionTimeout": "-1",
         "spark.ui.enabled": "false",
+        # plans of what is over: a thousand for a page that is off, and all of five minutes for clients that might come back
+        "spark.connect.execute.manager.detachedTimeout": "1m",
+        "spark.sql.ui.retainedExecutions": "10",
+        "spark.ui.retainedJobs": "10",
+        "spark.ui.retainedStages": "10",
+        "spark.connect.ui.retainedSessions": "10",
+        "spark.connect.ui.retainedStatements": "10",
         "spark.ui.showConsoleProgress": "false",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": "4",
