@@ -42,7 +42,7 @@ def _learn(current: Attempt) -> Outcome:
     encoder_version = encoder_spec(settings).version
     champion, base = production_before(settings, hour), base_state(settings, hour)
     with current.stage("record"):
-        reader = _reader(current, encoder_version)
+        reader = example_reader(current, encoder_version)
         record = prequential(reader, hour, champion, base.served()) if champion and base else []
     with current.stage("learn"):
         learned = learn(reader, current.hours, base, encoder_version)
@@ -69,7 +69,8 @@ def _learn(current: Attempt) -> Outcome:
     return current.record("done", detail, rows_in=learned.fresh)
 
 
-def _reader(current: Attempt, encoder_version: str) -> "ExampleReader":
+def example_reader(current: Attempt, encoder_version: str) -> "ExampleReader":
+    """Examples at the ledger's version for the hour, for this encoder and the domain's tasks."""
     from pipelines.steps.example_batches import ExampleReader
     from spark_jobs.counters import counter_names
 

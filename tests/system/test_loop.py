@@ -10,16 +10,23 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
+import torch
 from deltalake import DeltaTable
 from rich.console import Console
 
 from pipelines.errors import UserError
 from pipelines.hours import hour_range, shift
 from pipelines.lake import ledger
+from pipelines.lake.tables import read_table
 from pipelines.local import mlflow_server
 from pipelines.local.demo import run_demo
 from pipelines.local.services import down, mlflow_uri, running, stop_service
@@ -27,7 +34,12 @@ from pipelines.local.simulated_users import simulate
 from pipelines.local.verification import verify
 from pipelines.registry.releases import all_releases
 from pipelines.settings import load_settings
+from pipelines.steps import finetune_ranker
+from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.evaluate_candidates import evaluate_candidates
 from pipelines.steps.hour import run_hour
+from pipelines.steps.ranker_learning import base_state
+from pipelines.steps.step import Attempt
 
 LOGGED, LIVE = 2, 2
 DAGS = {"build_features", "score_users", "finetune_ranker", "refresh_policy", "promote_models", "example_downstream"}
@@ -127,6 +139,26 @@ def test_every_hour_stands_in_the_ledger_and_every_live_hour_ran_in_airflow(root
 def test_verify_looks_at_everything_and_finds_nothing(root):
     result = verify(root[0])
     assert list(result.findings) == [] and list(result.not_checked) == []
+
+
+def test_candidates_of_a_file_are_scored_as_training_saw_them_before_their_hour(root, tmp_path):
+    """Two ways to what was known before an hour: the examples that Spark built then, and the feature tables as they stood."""
+    settings, hour = root[0], hours_of(root[0])[-1]
+    current = Attempt(settings, "finetune_ranker", [hour])
+    reader = finetune_ranker.example_reader(current, encoder_spec(settings).version)
+    examples = read_table(settings, "training_examples", hours=[hour], version=reader.version, where=pc.field("revision") == 0)
+    columns = {"impression_id": "example_id", "user": "user_id", "item": "item_id"}
+    rows = {name: examples[column] for name, column in columns.items()}
+    rows |= {"ts": pc.strftime(examples["ts"], "%Y-%m-%dT%H:%M:%S+00:00"), "label": pc.struct_field(examples["labels"], "click")}
+    pq.write_table(pa.table(rows), tmp_path / "candidates.parquet")
+    (scored,) = evaluate_candidates(settings, tmp_path / "candidates.parquet", tmp_path / "scored.parquet")
+    found = pq.read_table(tmp_path / "scored.parquet")
+    ranker, batch = base_state(settings, hour).served(), reader.shown(hour).batch
+    with torch.no_grad():
+        expected = ranker(replace(batch, position=torch.zeros_like(batch.position)), reader.catalogue.table)[:, 0].numpy()
+    assert found["impression_id"].to_pylist() == examples["example_id"].to_pylist() and scored.rows == len(expected)
+    assert found["score"].to_numpy() == pytest.approx(expected, abs=1e-4)
+    assert found["prob"].to_numpy() == pytest.approx(1 / (1 + np.exp(-expected)), abs=1e-4)
 
 
 def test_impressions_and_reactions_are_what_the_users_landed(root):

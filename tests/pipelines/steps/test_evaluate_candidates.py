@@ -1,0 +1,30 @@
+"""What a file of candidates must be; that its scores are right is shown in the system test, beside what training saw."""
+
+import pytest
+
+from pipelines.errors import UserError
+from pipelines.steps.evaluate_candidates import evaluate_candidates
+
+HEAD = "impression_id,user,item,ts,label\n"
+ROW = "s1,u1,m1,2026-11-10T09:05:00+00:00,1\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("impression_id,user,item,ts\n", "has no column label; found impression_id, user, item, ts"),
+        (HEAD, "holds no candidates"),
+        (HEAD + ROW.replace("+00:00", ""), "has no offset; ts is ISO 8601 with an offset"),
+        (HEAD + ROW.replace(",1\n", ",yes\n"), "label a number"),
+        (HEAD + ROW.replace("u1", ""), "has empty cells"),
+        (HEAD + ROW + "one,two\n", "cannot be read"),
+        (HEAD + ROW, "nothing was learned before 2026-11-10T09"),
+    ],
+)
+def test_a_file_that_cannot_be_scored_is_one_line_and_nothing_is_written(settings, tmp_path, content, said):
+    (tmp_path / "c.csv").write_text(content)
+    with pytest.raises(UserError, match=said):
+        evaluate_candidates(settings, tmp_path / "c.csv", tmp_path / "out.csv")
+    assert not list(tmp_path.glob("*out.csv*"))
+    with pytest.raises(UserError, match="no file"):
+        evaluate_candidates(settings, tmp_path / "other.csv", tmp_path / "out.csv")
