@@ -16,7 +16,8 @@ def spark_server(tmp_path_factory) -> Iterator[str]:
     """Address of the session's server."""
     from pipelines.local.services import down, ensure_spark
 
-    settings = load_settings(tmp_path_factory.mktemp("spark-server"), {})
+    # a server belongs to one root and keeps its session; here some thirty roots share one, and each holds plans of some 70 MB
+    settings = load_settings(tmp_path_factory.mktemp("spark-server"), {"RECLOOP__SPARK__HEAP": "4g"})
     try:
         yield ensure_spark(settings)
     finally:
