@@ -314,10 +314,12 @@ def test_maintenance_changes_no_row_and_no_version_that_may_still_be_read(root, 
     before, folded = derived(root), caches(root)
     pinned = ledger.last_done(root, "build_features", FIRST).outputs["user_features"]
     as_of_first = DeltaTable(str(root.warehouse / "user_features"), version=pinned).to_pyarrow_table().sort_by("user_id")
-    assert not any(part.any for part in maintain_tables.plan(root)), "nothing to do in a young root"
+    todo = {part.table for part in maintain_tables.plan(root) if part.any}
+    assert todo <= {"ledger", "metrics"}, "in a young root only what gets a small file a commit"
     monkeypatch.setattr(maintain_tables, "FILES_A_PARTITION", 0)
     assert maintain_tables.run(root).detail.startswith("0 partitions dropped")
-    assert derived(root) == before and caches(root) == folded
+    assert_same_rows(derived(root), before)
+    assert_same_caches(caches(root), folded)
     assert DeltaTable(str(root.warehouse / "user_features"), version=pinned).to_pyarrow_table().sort_by("user_id") == as_of_first
     assert verify(root).findings == []
     short = TABLES["training_examples"]
