@@ -4,7 +4,6 @@ import gzip
 import json
 import shutil
 from collections import Counter
-from dataclasses import replace
 from datetime import timedelta
 from operator import itemgetter
 
@@ -322,10 +321,3 @@ def test_maintenance_changes_no_row_and_no_version_that_may_still_be_read(root, 
     assert_same_caches(caches(root), folded)
     assert DeltaTable(str(root.warehouse / "user_features"), version=pinned).to_pyarrow_table().sort_by("user_id") == as_of_first
     assert verify(root).findings == []
-    short = TABLES["training_examples"]
-    monkeypatch.setitem(maintain_tables.TABLES, "training_examples", replace(short, retention_days=0))
-    maintain_tables.run(root)
-    assert {row["hour"] for row in rows(root, "training_examples")} == {SECOND}
-    assert len(rows(root, "impressions")) == 3
-    land(root, "impressions", "next", [impression(5, shift(START, 3))])
-    assert build_features.run(root, shift(START, 3)).status == "done"
