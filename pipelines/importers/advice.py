@@ -6,6 +6,7 @@ from pipelines.importers.report import ImportReport
 from pipelines.lake import ledger
 from pipelines.settings import Settings
 from pipelines.steps.build_features import STEP
+from pipelines.steps.landing_files import is_complete
 
 LOGGED_H = 24
 
@@ -48,8 +49,7 @@ def _unused_reactions(settings: Settings, report: ImportReport) -> list[str]:
 
 
 def _no_catalogue(settings: Settings, report: ImportReport) -> list[str]:
-    held = [path for path in (settings.landing / "items").glob("*.jsonl*") if not path.name.endswith(".tmp")]
-    if report.records["items"] or held:
+    if report.records["items"] or any(map(is_complete, (settings.landing / "items").glob("*"))):
         return []
     return ["there is no catalogue yet, and without titles nothing can be learned: import one with an `items` section"]
 

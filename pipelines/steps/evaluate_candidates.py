@@ -21,6 +21,7 @@ from pipelines.hours import parse_hour
 from pipelines.lake import ledger
 from pipelines.lake.tables import read_table
 from pipelines.settings import Settings
+from pipelines.steps.catalogue import MADE_BY
 from pipelines.steps.ranker_learning import base_state
 from spark_jobs.catalogue import Catalogue, build_catalogue, current_rows, item_state
 from spark_jobs.ranker_inputs import cross_features, user_states
@@ -59,12 +60,12 @@ def evaluate_candidates(settings: Settings, source: Path, target: Path) -> list[
         rows = np.flatnonzero(hours == hour)
         view = _View.before(settings, hour)
         part = table.take(rows)
-        logits[rows] = view.logits(settings, part)
+        logits[rows] = view.logits(part)
         own, truth = 1 / (1 + np.exp(-logits[rows])), label[rows]
         both = 0 < (truth >= 0.5).sum() < len(rows)
         by_user, top = auc_per_user(truth, own, user[rows]), ndcg_at_k(truth, own, impression[rows], 10)
         entropy = normalized_entropy(truth, own) if both else float("nan")
-        new, unknown = view.new_users(settings, part), view.unknown_items(part)
+        new, unknown = view.new_users(part), view.unknown_items(part)
         found.append(HourScores(hour, len(rows), new, unknown, auc(truth, own), by_user, top, entropy))
     _write(table, logits, target)
     return found
@@ -72,13 +73,13 @@ def evaluate_candidates(settings: Settings, source: Path, target: Path) -> list[
 
 @dataclass(frozen=True)
 class _View:
-    """What was known before an hour: ranker, catalogue, and the versions of the feature tables."""
+    """What was known before an hour: ranker, catalogue, and the feature tables as they stood."""
 
     hour: str
     ranker: Ranker
     catalogue: Catalogue
-    users: int
-    items: int
+    users: pa.Table
+    items: pa.Table
 
     @classmethod
     def before(cls, settings: Settings, hour: str) -> "_View":
@@ -90,21 +91,21 @@ class _View:
                 f"the features before {hour} were made in one pass with those up to {end}, so they cannot be told apart; "
                 "bring the hours in one by one with `recloop backfill`"
             )
-        ranker, versions = state.served(), _versions(settings, known.hour)
-        items, vectors = (read_table(settings, name, version=versions[name]) for name in ("items", "item_embeddings"))
+        ranker = state.served()
+        names = ("items", "item_embeddings", "user_features", "item_features")
+        items, vectors, users, item_features = (_as_of(settings, name, known.hour) for name in names)
         catalogue = build_catalogue(current_rows(items), vectors, ranker.config.encoder_version)
-        return cls(hour, ranker, catalogue, versions["user_features"], versions["item_features"])
+        return cls(hour, ranker, catalogue, users, item_features)
 
-    def logits(self, settings: Settings, part: pa.Table) -> NDArray[np.float64]:
+    def logits(self, part: pa.Table) -> NDArray[np.float64]:
         """(n,) of the first task at the topmost position."""
         config, at = self.ranker.config, parse_hour(self.hour)
-        features = read_table(settings, "user_features", version=self.users)
-        place = pc.index_in(part["user"].combine_chunks(), value_set=features["user_id"].combine_chunks())
-        items = item_state(self.catalogue, read_table(settings, "item_features", version=self.items), at, config.item_counters)
+        place = pc.index_in(part["user"].combine_chunks(), value_set=self.users["user_id"].combine_chunks())
+        items = item_state(self.catalogue, self.items, at, config.item_counters)
         rows = torch.from_numpy(self.catalogue.rows(part["item"].combine_chunks())).unsqueeze(1)
         found = []
         for start in range(0, len(part), _ROWS_AT_ONCE):
-            users = features.take(place.slice(start, _ROWS_AT_ONCE))
+            users = self.users.take(place.slice(start, _ROWS_AT_ONCE))
             column = users.schema.get_field_index("as_of")
             known = pc.fill_null(users["as_of"], pa.scalar(at, users.schema.field(column).type))
             state = user_states(users.set_column(column, users.schema.field(column), known), self.catalogue, at, config.user_counters)
@@ -113,20 +114,20 @@ class _View:
             found.append(self.ranker.score(state, some, self.catalogue.table, items, cross)[:, 0, 0].double().numpy())
         return np.concatenate(found)
 
-    def new_users(self, settings: Settings, part: pa.Table) -> int:
-        known = read_table(settings, "user_features", version=self.users, columns=["user_id"])["user_id"]
-        return int(pc.sum(pc.invert(pc.is_in(pc.unique(part["user"]), value_set=known.combine_chunks()))).as_py() or 0)
+    def new_users(self, part: pa.Table) -> int:
+        known = pc.is_in(pc.unique(part["user"]), value_set=self.users["user_id"].combine_chunks())
+        return int(pc.sum(pc.invert(known)).as_py() or 0)
 
     def unknown_items(self, part: pa.Table) -> int:
         return int((self.catalogue.rows(pc.unique(part["item"])) == 0).sum())
 
 
-def _versions(settings: Settings, hour: str) -> dict[str, int]:
-    made_by = {"ingest": ["items"], "embed_items": ["item_embeddings"], "build_features": ["user_features", "item_features"]}
-    rows = {step: ledger.last_done(settings, step, hour) for step in made_by}
-    if missing := [step for step, row in rows.items() if row is None]:
-        raise UserError(f"hour {hour} has no finished {missing[0]}; run `recloop hour {hour}` first")
-    return {name: row.outputs[name] for step, row in rows.items() if row is not None for name in made_by[step]}
+def _as_of(settings: Settings, name: str, hour: str) -> pa.Table:
+    """The table at the version that the ledger names for the hour."""
+    done = ledger.last_done(settings, MADE_BY[name], hour)
+    if done is None:
+        raise UserError(f"hour {hour} has no finished {MADE_BY[name]}; run `recloop hour {hour}` first")
+    return read_table(settings, name, version=done.outputs[name])
 
 
 def _read(path: Path) -> pa.Table:

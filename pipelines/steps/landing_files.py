@@ -55,7 +55,7 @@ def frozen_range(settings: Settings, pending: Sequence[str]) -> list[str]:
 
 def _new_files(settings: Settings, history: Sequence[ledger.LedgerRow]) -> list[LandingFile]:
     taken = {file.path for row in ledger.still_frozen(history).values() for file in row.files}
-    found = [(kind, path) for kind in KINDS for path in sorted((settings.landing / kind).glob("*")) if _complete(path)]
+    found = [(kind, path) for kind in KINDS for path in sorted((settings.landing / kind).glob("*")) if is_complete(path)]
     new = [(kind, path) for kind, path in found if _relative(settings, path) not in taken]
     for _, path in new:
         _check_whole(settings, path)
@@ -68,7 +68,8 @@ def _carried(history: Sequence[ledger.LedgerRow], first: str) -> list[LandingFil
     return list(max(done, key=lambda row: (row.hour, row.ended_at)).files) if done else []
 
 
-def _complete(path: Path) -> bool:
+def is_complete(path: Path) -> bool:
+    """Whether this is a landing file under its final name."""
     return path.is_file() and path.name.endswith(ENDINGS) and not path.name.startswith(("_", "."))
 
 
