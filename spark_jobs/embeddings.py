@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from models.encoder import Encoder
 
 
-
 @dataclass(frozen=True)
 class EncoderSpec:
     """What a worker needs to load the same encoder as the driver."""

@@ -1,4 +1,8 @@
+import os
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from models.encoder import Encoder
@@ -22,6 +26,15 @@ def test_the_workers_vectors_are_the_encoders_and_carry_its_version(spark, spec)
     assert found["a"]["vector"] == found["c"]["vector"] != found["b"]["vector"]
     assert {name: row["text_hash"] for name, row in found.items()} == {name: name * 32 for name in TEXTS}
     assert {row["encoder_version"] for row in found.values()} == {spec.version}
+
+
+def test_workers_do_not_run_in_the_folder_that_spark_deletes_with_a_session_out_of_its_cache(spark):
+    def folders(batches):
+        for batch in batches:
+            yield pa.RecordBatch.from_arrays([pa.array([os.getcwd()] * batch.num_rows)], names=["folder"])
+
+    [row] = spark.range(1).mapInArrow(folders, "folder string").collect()
+    assert Path(row["folder"]).is_dir() and "userFiles" not in row["folder"]
 
 
 def test_whatever_decides_the_vectors_is_in_the_version(spec):

@@ -8,7 +8,7 @@ import pytest
 from deltalake import DeltaTable
 
 from pipelines.errors import UserError
-from pipelines.lake import tables
+from pipelines.lake import tables, writes
 from pipelines.lake.columns import differing_columns
 from pipelines.lake.tables import create_spark_tables, read_table
 from pipelines.lake.writes import replace_hours
@@ -23,13 +23,12 @@ def test_a_column_that_a_release_adds_is_null_in_old_rows_and_written_in_new_one
     contract = TABLES["feedback"]
     old = pa.schema([field for field in contract.schema if field.name not in ("request_id", "value")])
     with monkeypatch.context() as earlier:
-        for name in list(tables.TABLES):
-            if name != "feedback":
-                earlier.delitem(tables.TABLES, name)
-        earlier.setitem(tables.TABLES, "feedback", replace(contract, schema=old, checks={}))
+        earlier_tables = {"feedback": replace(contract, schema=old, checks={})}
+        earlier.setattr(tables, "TABLES", earlier_tables)
+        earlier.setattr(writes, "TABLES", earlier_tables)
         create_spark_tables(spark, settings)
         replace_hours(spark.createDataFrame([EVENT], COLUMNS), settings, "feedback", [HOUR], "ingest")
-        earlier.setitem(tables.TABLES, "feedback", contract)
+        earlier.setattr(tables, "TABLES", {"feedback": contract})
         create_spark_tables(spark, settings)
         create_spark_tables(spark, settings)
     assert differing_columns(contract, DeltaTable(str(settings.warehouse / "feedback"))) == {}
@@ -43,11 +42,8 @@ def test_a_column_that_a_release_adds_is_null_in_old_rows_and_written_in_new_one
 def test_a_column_of_another_type_is_named_before_anything_is_written(settings, spark, monkeypatch):
     contract = TABLES["quarantine"]
     other = contract.schema.set(0, pa.field("raw", pa.string()))
-    for name in list(tables.TABLES):
-        if name != "quarantine":
-            monkeypatch.delitem(tables.TABLES, name)
-    monkeypatch.setitem(tables.TABLES, "quarantine", replace(contract, schema=other))
+    monkeypatch.setattr(tables, "TABLES", {"quarantine": replace(contract, schema=other)})
     create_spark_tables(spark, settings)
-    monkeypatch.setitem(tables.TABLES, "quarantine", contract)
+    monkeypatch.setattr(tables, "TABLES", {"quarantine": contract})
     with pytest.raises(UserError, match="quarantine is of another release: column raw is string, expected binary"):
         create_spark_tables(spark, settings)
