@@ -185,6 +185,7 @@ def maintain(
         for part in maintain_tables.plan(settings):
             what = f"{part.dropped} older than {part.drop_before}, {part.compacted} of many small files" if part.any else "nothing"
             print(f"{part.table}: {what}")
+        print(f"readable since {maintain_tables.oldest_readable(settings)}")
         return
     with Stages(_console()).stage("maintain") as stage:
         stage.ends_with(explained(settings, "maintenance", partial(maintain_tables.run, settings)).detail)
@@ -405,9 +406,8 @@ def _repair(settings: "Settings", damaged: list[str]) -> None:
         raise UserError(f"nothing here can be made again: {', '.join(damaged)}; `recloop verify` says what to do for each")
     if settings.lake.start_hour is None:
         raise UserError("lake.start_hour is not set; set it in recloop.yaml to the root's first hour")
-    hours = again.hours_to_rebuild(settings, settings.lake.start_hour, None)
-    with Stages(_console()).stage(f"make again {', '.join(mended)} from {len(hours)} hours") as stage:
-        stage.ends_with(explained(settings, "repair", partial(again.run, settings, hours, mended)).detail)
+    with Stages(_console()).stage(f"make again {', '.join(mended)}") as stage:
+        stage.ends_with(explained(settings, "repair", partial(again.repair, settings, mended)).detail)
 
 
 @app.command(rich_help_panel=DATA)

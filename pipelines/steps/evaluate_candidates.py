@@ -19,9 +19,8 @@ from models.ranker import Ranker
 from pipelines.errors import UserError
 from pipelines.hours import parse_hour
 from pipelines.lake import ledger
-from pipelines.lake.tables import read_table
+from pipelines.lake.snapshot import snapshot
 from pipelines.settings import Settings
-from pipelines.steps.catalogue import MADE_BY
 from pipelines.steps.ranker_learning import base_state
 from spark_jobs.catalogue import Catalogue, build_catalogue, current_rows, item_state
 from spark_jobs.ranker_inputs import cross_features, user_states
@@ -86,14 +85,9 @@ class _View:
         state, known = base_state(settings, hour), ledger.newest_done(settings, "build_features", before=hour)
         if state is None or known is None:
             raise UserError(f"nothing was learned before {hour}; run the hours of your log first, or leave these candidates out")
-        if (end := ledger.pass_end(settings, known)) >= hour:
-            raise UserError(
-                f"the features before {hour} were made in one pass with those up to {end}, so they cannot be told apart; "
-                "bring the hours in one by one with `recloop backfill`"
-            )
-        ranker = state.served()
+        ranker, lake = state.served(), snapshot(settings, known.hour)
         names = ("items", "item_embeddings", "user_features", "item_features")
-        items, vectors, users, item_features = (_as_of(settings, name, known.hour) for name in names)
+        items, vectors, users, item_features = (lake.read(settings, name) for name in names)
         catalogue = build_catalogue(current_rows(items), vectors, ranker.config.encoder_version)
         return cls(hour, ranker, catalogue, users, item_features)
 
@@ -120,14 +114,6 @@ class _View:
 
     def unknown_items(self, part: pa.Table) -> int:
         return int((self.catalogue.rows(pc.unique(part["item"])) == 0).sum())
-
-
-def _as_of(settings: Settings, name: str, hour: str) -> pa.Table:
-    """The table at the version that the ledger names for the hour."""
-    done = ledger.last_done(settings, MADE_BY[name], hour)
-    if done is None:
-        raise UserError(f"hour {hour} has no finished {MADE_BY[name]}; run `recloop hour {hour}` first")
-    return read_table(settings, name, version=done.outputs[name])
 
 
 def _read(path: Path) -> pa.Table:

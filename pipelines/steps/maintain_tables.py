@@ -69,10 +69,14 @@ def run(settings: Settings) -> Outcome:
         landing = _old_landing(settings, newest)
         for path in landing:
             path.unlink()
-        oldest = max(settings.lake.start_hour or "", shift(newest, -KEPT_HOURS))
         dropped, compacted = (sum(values) for values in zip(*((p.dropped, p.compacted) for p in planned), strict=True))
-        detail = f"{dropped} partitions dropped, {compacted} compacted, {len(landing)} landing files removed; readable since {oldest}"
-        return current.record("done", detail)
+        removed = f"{dropped} partitions dropped, {compacted} compacted, {len(landing)} landing files removed"
+        return current.record("done", f"{removed}; readable since {oldest_readable(settings)}")
+
+
+def oldest_readable(settings: Settings) -> str:
+    """The oldest hour as of which the tables can be read after maintenance."""
+    return max(settings.lake.start_hour or "", shift(_newest(settings), -KEPT_HOURS))
 
 
 def _newest(settings: Settings) -> str:

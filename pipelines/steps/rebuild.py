@@ -5,12 +5,13 @@ Sources stay as they are, each record keeps its hour, no slate is drawn, no rele
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
 from pipelines.clock import wall_clock
 from pipelines.errors import UserError
-from pipelines.hours import hour_range, parse_hour
+from pipelines.hours import hour_range, parse_hour, shift
 from pipelines.lake import ledger
 from pipelines.lake.ledger import SET_ASIDE
 from pipelines.lake.session import spark_session
@@ -18,11 +19,17 @@ from pipelines.lake.tables import create_spark_tables, read_table, table_exists,
 from pipelines.settings import Settings
 from pipelines.steps.build_features import DERIVING, run_steps
 from pipelines.steps.build_features import STEP as CACHES
+from pipelines.steps.score_users import REPUBLISH, republish
+from pipelines.steps.score_users import STEP as SCORING
 from pipelines.steps.state import refold_caches
 from pipelines.steps.step import Outcome, attempt, writer_lock
 
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
 DERIVED = ("user_hour", "item_hour", "training_examples")
-REPAIRABLE = (*DERIVED, "item_embeddings", "user_features", "item_features")
+RECOMPUTED = (*DERIVED, "item_embeddings", "user_features", "item_features")
+REPAIRABLE = (*RECOMPUTED, "scores")
 RANGE_HOURS = 48  # in one pass; a longer one joins more increments with more instants
 
 
@@ -56,24 +63,37 @@ def plan(settings: Settings, hours: list[str]) -> list[Planned]:
     return [Planned(name, _count(settings, name, own), table_version(settings, name)) for name, own in there]
 
 
-def run(settings: Settings, hours: list[str], damaged: Sequence[str] = ()) -> Outcome:
-    """Makes the derived rows of these hours again, oldest first; caches of newer hours are refolded at the end.
-
-    ``damaged``: tables that are set aside and begun anew before it; then ``hours`` must be all hours.
-    """
+def run(settings: Settings, hours: list[str]) -> Outcome:
+    """Makes the derived rows of these hours again, oldest first; caches of newer hours are refolded at the end."""
     with writer_lock(settings, "spark"), spark_session(settings) as spark:
-        if damaged:
-            _set_aside(settings, hours, damaged)
         create_spark_tables(spark, settings)
-        newest = ledger.newest_hour(settings, CACHES) or hours[-1]
-        for part in _ranges(settings, hours):
-            outcome = run_steps(spark, settings, part, (*DERIVING, (refold_caches, CACHES)))
-        if newest > hours[-1]:
-            outcome = run_steps(spark, settings, [newest], [(refold_caches, CACHES)])
+        return _recompute(spark, settings, hours)
+
+
+def repair(settings: Settings, damaged: Sequence[str]) -> Outcome:
+    """Sets the folders of these REPAIRABLE tables aside and makes their rows again from all hours; scores from the log of draws."""
+    hours = hours_to_rebuild(settings, settings.lake.start_hour or "", None)
+    scored = ledger.newest_done(settings, SCORING, before=shift(hours[-1], 1)) if "scores" in damaged else None
+    with writer_lock(settings, "spark"), spark_session(settings) as spark:
+        outcome = _set_aside(settings, hours, damaged)
+        create_spark_tables(spark, settings)
+        if set(damaged) & set(RECOMPUTED):
+            outcome = _recompute(spark, settings, hours)
+        if scored is not None:
+            outcome = run_steps(spark, settings, [scored.hour], [(republish, REPUBLISH)])
     return outcome
 
 
-def _set_aside(settings: Settings, hours: list[str], damaged: Sequence[str]) -> None:
+def _recompute(spark: "SparkSession", settings: Settings, hours: list[str]) -> Outcome:
+    newest = ledger.newest_hour(settings, CACHES) or hours[-1]
+    for part in _ranges(settings, hours):
+        outcome = run_steps(spark, settings, part, (*DERIVING, (refold_caches, CACHES)))
+    if newest > hours[-1]:
+        outcome = run_steps(spark, settings, [newest], [(refold_caches, CACHES)])
+    return outcome
+
+
+def _set_aside(settings: Settings, hours: list[str], damaged: Sequence[str]) -> Outcome:
     """Moves the tables' folders to ``damaged/``; the ledger says that their versions begin anew."""
     with attempt(settings, SET_ASIDE, [hours[-1]]) as current:
         folder = settings.home / "damaged" / wall_clock().strftime("%Y-%m-%dT%H-%M-%S")
@@ -82,7 +102,7 @@ def _set_aside(settings: Settings, hours: list[str], damaged: Sequence[str]) -> 
             if table_exists(settings, name) or table_path(settings, name).exists():
                 table_path(settings, name).rename(folder / name)
         current.outputs |= dict.fromkeys(damaged, 0)
-        current.record("done", f"{', '.join(damaged)} set aside in {folder}")
+        return current.record("done", f"{', '.join(damaged)} set aside in {folder}")
 
 
 def _ranges(settings: Settings, hours: list[str]) -> list[list[str]]:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from pipelines.clock import check_hour, now
+from pipelines.errors import UserError
 from pipelines.hours import end_of, hour_number
 from pipelines.lake import ledger
 from pipelines.lake.session import spark_session
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from spark_jobs.scoring import ScoringSpec
 
 STEP = "score_users"
+REPUBLISH = "republish_scores"
 ARM = "production"
 
 
@@ -32,6 +34,28 @@ def run(settings: Settings, hour: str) -> Outcome:
         release = _frozen_release(current)
         with spark_session(settings) as spark:
             return _score(spark, current, release)
+
+
+def republish(spark: "SparkSession", current: Attempt) -> Outcome:
+    """Publishes the decisions of the newest scored hour again, for a ``scores`` that begins anew: nothing is drawn.
+
+    Of a user with several draws in the hour, that of the newest features. Raises UserError where the hour has no decisions.
+    """
+    from pyspark.sql import Window
+    from pyspark.sql import functions as F
+
+    from spark_jobs.scoring import scored_rows
+
+    settings, hours = current.settings, current.hours
+    decided = read_frame(spark, settings, "slate_decisions").where(F.col("hour") == hours[0])
+    newest = Window.partitionBy("user_id", "surface").orderBy(F.array_max("feature_versions.version").desc(), "slate_id")
+    last = decided.withColumn("generation", F.row_number().over(newest)).where("generation = 1").drop("generation")
+    rows = scored_rows(last, now(settings, hours[0]).isoformat()).persist()
+    if not (count := rows.count()):
+        raise UserError(f"slate_decisions holds no draw of {hours[0]}; `recloop hour {hours[0]}` draws the hour's slates")
+    current.outputs["scores"] = overwrite(rows, settings, "scores", hours, REPUBLISH)
+    rows.unpersist()
+    return current.record("done", f"{count} rows of {hours[0]} published again", rows_out=count)
 
 
 def _frozen_release(current: Attempt) -> ReleaseRow:

@@ -79,6 +79,8 @@ def listed(values: Sequence[object]) -> str:
 
 
 def _advice(table: str) -> str:
+    if table == "scores":
+        return "run `recloop verify --repair`: the draws that were logged are published again"
     if TABLES[table].kind == "derived":
         return "run `recloop rebuild`: it is recomputed from the sources"
     kept = ", unless the hour's landing files are still there" if table in LANDED else ""

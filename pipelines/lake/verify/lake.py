@@ -53,7 +53,8 @@ def check_lake(settings: Settings, found: Findings, only: str | None = None) -> 
             check_inputs(found, name, one.log, by_table.get(name, {}), rows)
     behind = {finding.table for finding in found.findings if finding.check == "ledger"}
     contents = {name: one.content for name, one in checked.items() if one.fit and name not in behind}
-    check_row_counts(found, settings, rows, contents, Settled({name: one.log for name, one in checked.items()}, by_table))
+    settled = Settled({name: one.log for name, one in checked.items()}, by_table)
+    check_row_counts(found, settings, rows, contents, settled, by_table.get("scores", {}))
     if only is None:
         _check_missing(found, names, by_table)
         check_hours(found, rows, settings.lake.start_hour)

@@ -19,16 +19,19 @@ EVENTS = ("impressions", "feedback")
 
 
 def check_row_counts(
-    found: Findings, settings: Settings, rows: Sequence[LedgerRow], contents: Mapping[str, Content], settled: "Settled"
+    found: Findings, settings: Settings, rows: Sequence[LedgerRow], contents: Mapping[str, Content], settled: "Settled",
+    published: Mapping[int, Sequence[LedgerRow]],
 ) -> None:
-    """Compares the passes of ingest, examples and scoring with the tables in ``contents``, as far as these are whole."""
+    """Compares the passes of ingest, examples and scoring with the tables in ``contents``, as far as these are whole.
+
+    ``published``: the ledger's rows by version of ``scores``.
+    """
     if {*EVENTS, "items"} <= contents.keys():
         _check_ingest(found, settings, rows, contents, settled)
     _check_hours_of(found, "quarantine", "rows_refused", passes(rows, "ingest"), contents, settled)
     _check_hours_of(found, "training_examples", "rows_out", passes(rows, "build_examples"), contents, settled)
-    scored = [row for row in rows if row.step == "score_users" and row.status == "done" and "scores" in row.outputs]
-    if scored and "scores" in contents:
-        last = max(scored, key=lambda row: (row.outputs["scores"], row.ended_at))
+    if published and "scores" in contents:
+        last = published[max(published)][-1]
         if settled.holds("scores", Pass((last.hour,), last)) and last.rows_out not in (None, contents["scores"].rows):
             found.add("rows", "scores", f"hour {last.hour}", f"{contents['scores'].rows} rows", f"{last.rows_out}, by {spoken([last])}")
 

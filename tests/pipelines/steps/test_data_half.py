@@ -299,7 +299,7 @@ def test_damaged_derived_tables_are_set_aside_and_made_again(root):
     next((root.warehouse / "user_hour").glob(f"hour={FIRST}/*.parquet")).unlink()
     damaged = sorted({finding.table for finding in verify(root).findings})
     assert damaged == ["training_examples", "user_hour"]
-    rebuild.run(root, rebuild.hours_to_rebuild(root, START, None), damaged)
+    rebuild.repair(root, damaged)
     assert verify(root).findings == []
     assert_same_rows(derived(root), before)
     assert_same_caches(caches(root), folded)

@@ -9,8 +9,9 @@ from deltalake import DeltaTable
 from pipelines.hours import end_of, parse_hour, shift
 from pipelines.lake import ledger
 from pipelines.lake.tables import read_table
+from pipelines.local.verification import verify
 from pipelines.registry.releases import ReleaseRow, append_decision, release_folder
-from pipelines.steps import build_features, score_users, step
+from pipelines.steps import build_features, rebuild, score_users, step
 from pipelines.steps.embed_items import encoder_spec
 from spark_jobs.contracts import DEFAULT_USER
 
@@ -116,3 +117,18 @@ def test_an_hour_is_scored_once_and_its_release_is_frozen(root, release, monkeyp
     row = ledger.last_done(root, score_users.STEP, NEXT)
     assert rows(root, "scores", row.outputs["scores"]) == second and row.rows_out == len(second)
     assert row.inputs["user_features"] == ledger.last_done(root, "build_features", NEXT).outputs["user_features"]
+
+
+def test_damaged_scores_are_published_again_from_the_draws_that_were_logged(root):
+    score_users.run(root, START)
+    assert verify(root).findings == []
+    before, drawn = rows(root, "scores"), versions(root)
+    next((root.warehouse / "scores").glob("*.parquet")).write_bytes(b"PAR1")
+    assert {finding.table for finding in verify(root).findings} == {"scores"}
+    assert rebuild.repair(root, ["scores"]).detail == f"{len(before)} rows of {START} published again"
+    assert rows(root, "scores") == before and verify(root).findings == []
+    assert versions(root) | {"scores": None} == drawn | {"scores": None}
+    land(root, "impressions", "two", [impression(n, NEXT) for n in range(4)])
+    build_features.run(root, NEXT)
+    score_users.run(root, NEXT)
+    assert len(rows(root, "scores")) > len(before) and verify(root).findings == []
