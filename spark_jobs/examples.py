@@ -8,12 +8,15 @@ from pyspark.sql import functions as F
 from spark_jobs.contracts import COUNTERS
 from spark_jobs.rewards import RewardTerm, labels_struct, reward_of
 
-NEGATIVES_PER_POSITIVE = 4
-
 
 def only_keys_of(large: DataFrame, small: DataFrame, *keys: str) -> DataFrame:
     """Rows of ``large`` whose keys the ``small`` frame has, which is broadcast: the hour's rows meet history without a shuffle of it."""
     return large.join(F.broadcast(small.select(*keys).distinct()), on=list(keys), how="left_semi")
+
+
+def hour_start() -> Column:
+    """The beginning of the row's ``hour``."""
+    return F.to_timestamp(F.concat("hour", F.lit(":00:00Z")))
 
 
 def attributed(feedback: DataFrame, impressions: DataFrame, windows_h: Mapping[str, float]) -> DataFrame:
@@ -62,7 +65,7 @@ def shown_examples(impressions: DataFrame, reactions: DataFrame, tasks: Sequence
         F.col("event_id").alias("example_id"), F.lit(0).alias("revision"), "user_id", "item_id", "ts", "position", "surface",
         "slate_id", F.coalesce("propensity", "logged").alias("propensity"), F.lit(None).cast("string").alias("negative_source"),
         labels_struct({task: F.coalesce(F.col(task), F.lit(0.0)) for task in tasks}).alias("labels"), "hour",
-        F.to_timestamp(F.concat("hour", F.lit(":00:00Z"))).alias("cut"),
+        hour_start().alias("cut"),
     )  # fmt: skip
 
 
@@ -98,52 +101,6 @@ def late_revisions(reactions: DataFrame, examples: DataFrame, tasks: Sequence[st
 
 def _largest(label: Column, later: Column) -> Column:
     return F.greatest(F.coalesce(label, F.lit(0.0)), F.coalesce(later, F.lit(0.0)))
-
-
-def first_load_examples(ratings: DataFrame, items: DataFrame, tasks: Sequence[str], seed: int) -> DataFrame:
-    """Positives of a log without impressions, its low ratings, and for each positive items that the user never met.
-
-    Features use event time. ``ratings``: labelled reactions (label 1 = positive). Sampled items come by turns from the catalogue
-    and from what was rated (so by popularity: against uniform ones alone, popularity would be all that is learned); each is a
-    hash of (event, draw): a rerun draws the same.
-    """
-    events = ratings.select("event_id", "user_id", "item_id", "ts", "hour", "label")
-    positives, low = (events.where(condition).drop("label") for condition in ("label >= 1", "label < 1"))
-    negatives = _never_met(positives, _numbered(items, "item_id"), _numbered(ratings, "event_id"), seed)
-    negatives = negatives.join(ratings.select("user_id", "item_id").distinct(), on=["user_id", "item_id"], how="left_anti")
-    rank = F.row_number().over(Window.partitionBy("event_id").orderBy("draw"))
-    negatives = negatives.withColumn("rank", rank).where(F.col("rank") <= NEGATIVES_PER_POSITIVE)
-    negatives = negatives.withColumn("example_id", F.substring(F.sha2(F.concat_ws("|", "event_id", "draw"), 256), 1, 32))
-    named = [frame.withColumn("example_id", F.col("event_id")) for frame in (positives, low)]
-    rows = _sampled_rows(named[0], tasks, 1.0, None).unionByName(_sampled_rows(named[1], tasks, 0.0, "rated_low"))
-    return rows.unionByName(_sampled_rows(negatives, tasks, 0.0, "sampled"))
-
-
-def _numbered(frame: DataFrame, order: str) -> DataFrame:
-    """item_id of each row with its number from 0."""
-    return frame.select("item_id", (F.row_number().over(Window.orderBy(order)) - 1).alias("row"))
-
-
-def _never_met(positives: DataFrame, catalogue: DataFrame, rated: DataFrame, seed: int) -> DataFrame:
-    """Twice as many draws a positive as are wanted: odd ones from the catalogue, even ones from what was rated."""
-    pools = [(catalogue, 1, catalogue.count()), (rated, 0, rated.count())]
-    drawn = []
-    for pool, parity, count in pools:
-        numbers = F.array(*[F.lit(n) for n in range(1, 2 * NEGATIVES_PER_POSITIVE + 1) if n % 2 == parity])
-        draws = positives.drop("item_id").withColumn("draw", F.explode(numbers))
-        draws = draws.withColumn("row", F.pmod(F.xxhash64("event_id", "draw", F.lit(seed)), F.lit(count)).cast("int"))
-        drawn.append(draws.join(F.broadcast(pool), on="row", how="inner").drop("row"))
-    return drawn[0].unionByName(drawn[1]).dropDuplicates(["event_id", "item_id"])
-
-
-def _sampled_rows(frame: DataFrame, tasks: Sequence[str], label: float, source: str | None) -> DataFrame:
-    null = F.lit(None).cast("string")
-    return frame.select(
-        "example_id", F.lit(0).alias("revision"), "user_id", "item_id", "ts", F.lit(0).alias("position"),
-        null.alias("surface"), null.alias("slate_id"), F.lit(None).cast("double").alias("propensity"),
-        F.lit(source).cast("string").alias("negative_source"),
-        labels_struct({task: F.lit(label) for task in tasks}).alias("labels"), "hour", F.col("ts").alias("cut"),
-    )  # fmt: skip
 
 
 def with_features(examples: DataFrame, users: DataFrame, histories: DataFrame, items: DataFrame) -> DataFrame:

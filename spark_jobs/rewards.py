@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from spark_jobs.contracts import REACTIONS
@@ -27,14 +27,18 @@ class RewardTerm(Protocol):
 def with_label(feedback: DataFrame, items: DataFrame, terms: Sequence[RewardTerm]) -> DataFrame:
     """Adds ``label`` in [0, cap] to each reaction: value/attribute, or value >= threshold, or 1.
 
-    ``items``: the current items with ``attributes``; a reaction that needs an attribute its item lacks gets label 0.
+    ``items``: the history with ``updated_hour`` and ``attributes``, read as of the reaction's ``hour``, whatever was learned of the
+    item since. A reaction that needs an attribute its item lacked gets label 0.
     """
-    attributes = items.select("item_id", "attributes")
-    joined = feedback.join(attributes, on="item_id", how="left")
+    following = F.lead("updated_hour").over(Window.partitionBy("item_id").orderBy("updated_hour"))
+    states = items.select("item_id", "attributes", "updated_hour", following.alias("until"))
+    known = (F.col("updated_hour") <= F.col("hour")) & (F.col("until").isNull() | (F.col("hour") < F.col("until")))
+    states = states.withColumnRenamed("item_id", "state_of")
+    joined = feedback.join(states, on=(F.col("item_id") == F.col("state_of")) & known, how="left")
     label = F.lit(1.0)
     for term in terms:
         label = F.when(F.col("type") == term.task, _label(term)).otherwise(label)
-    return joined.withColumn("label", label).drop("attributes")
+    return joined.withColumn("label", label).drop("attributes", "updated_hour", "until", "state_of")
 
 
 def feedback_rewards(labelled: DataFrame, terms: Sequence[RewardTerm]) -> DataFrame:

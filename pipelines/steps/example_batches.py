@@ -63,12 +63,17 @@ class ExampleReader:
         return self._read(hours, pc.field("negative_source") == "sampled", ["example_id"]).num_rows
 
     def window(self, hours: Sequence[str]) -> Window:
-        """Impressions of these hours with the labels known by the last of them: the gate fold's, and a sample of the others'."""
+        """Impressions of these hours with the labels known by the last of them: the gate fold's, and a sample of the others'.
+
+        Hours whose negatives were sampled judge nothing: what people were not shown says little about what to show.
+        """
         finals, last = self._final_labels(hours), hours[-1]
         gate, others = self._fold(last, gate=True), self._fold(last, gate=False)
         parts: list[tuple[pa.Table, pa.Table]] = []
         for hour in hours:
             table = self._read([hour], pc.field("revision") == 0)
+            if pc.any(pc.equal(table["negative_source"], "sampled")).as_py():
+                table = table.slice(0, 0)
             parts.append((self._final(table, finals, gate), self._final(table, finals, others, CALIBRATION_ROWS // len(hours))))
         judging, calibrating = (self._rows(pa.concat_tables(tables), corrections=False) for tables in zip(*parts, strict=True))
         return Window(judging, calibrating.batch)

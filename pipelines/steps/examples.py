@@ -9,18 +9,22 @@ from pipelines.steps.state import ENTITIES, events, hours_of, labelled_feedback,
 from pipelines.steps.step import Attempt, Outcome
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
 SLATE_LOG_HOURS = 48
+POPULAR_HOURS = 168  # in which a reaction makes its item likelier to be sampled as a negative
 
 
 def build_examples(spark: "SparkSession", attempt: Attempt) -> Outcome:
-    """Writes the examples of these hours; the first load's come from its ratings, with sampled negatives."""
+    """Writes the examples of these hours: of what was shown; of what people did where the log never says what was shown."""
     from spark_jobs.contracts import TABLES
 
     settings = attempt.settings
     with attempt.stage("compute"):
-        build = _first_load if attempt.hours[0] == settings.lake.start_hour else _shown
+        if attempt.hours[0] == settings.lake.start_hour:
+            build = _first_load
+        else:
+            build = _shown if _says_what_was_shown(spark, attempt) else _unshown
         frame = build(spark, attempt).select(*TABLES["training_examples"].schema.names)
     with attempt.stage("write"):
         version = replace_hours(frame, settings, "training_examples", attempt.hours, attempt.step)
@@ -70,19 +74,45 @@ def _earliest(attempt: Attempt) -> str:
     return shift(attempt.hours[0], -int(max(attempt.settings.attribution_h.values())) - 1)
 
 
+def _says_what_was_shown(spark: "SparkSession", attempt: Attempt) -> bool:
+    from pyspark.sql import functions as F
+
+    impressions = read_input(spark, attempt, "impressions", "ingest")
+    return not impressions.where(F.col("hour") <= attempt.hours[-1]).isEmpty()
+
+
+def _unshown(spark: "SparkSession", attempt: Attempt) -> "DataFrame":
+    """Reactions of these hours with sampled negatives, features as known before each one's hour."""
+    from spark_jobs.examples import hour_start
+
+    return _complete(spark, attempt, _sampled(spark, attempt, hour_start()))
+
+
+def _sampled(spark: "SparkSession", attempt: Attempt, cut: "Column") -> "DataFrame":
+    from pyspark.sql import functions as F
+
+    from spark_jobs.examples import only_keys_of
+    from spark_jobs.unshown import Log, unshown_examples
+
+    settings, hours = attempt.settings, attempt.hours
+    feedback = read_input(spark, attempt, "feedback", "ingest").where(F.col("hour") <= hours[-1])
+    reactions = labelled_feedback(spark, attempt, hours_of(feedback, attempt)).persist()
+    items = read_input(spark, attempt, "items", "ingest").where(F.col("updated_hour") <= hours[-1])
+    items = items.groupBy("item_id").agg(F.min("updated_hour").alias("hour"))
+    popular_from = {hour: shift(hour, -POPULAR_HOURS) for hour in hours}
+    popular = feedback.where(F.col("hour") >= popular_from[hours[0]])
+    observed = {row["type"]: row["hour"] for row in feedback.groupBy("type").agg(F.min("hour").alias("hour")).collect()}
+    log = Log(items, popular, popular_from, only_keys_of(feedback, reactions, "user_id"), observed)
+    return unshown_examples(reactions, log, settings.reward.terms, settings.seed, cut).persist()
+
+
 def _first_load(spark: "SparkSession", attempt: Attempt) -> "DataFrame":
     from pyspark.sql import functions as F
 
-    from spark_jobs.examples import first_load_examples, with_features
-    from spark_jobs.items import current_items
+    from spark_jobs.examples import with_features
     from spark_jobs.state import counters_before, history_entries, recent_before, with_counters
 
-    settings = attempt.settings
-    feedback = hours_of(read_input(spark, attempt, "feedback", "ingest"), attempt)
-    ratings = labelled_feedback(spark, attempt, feedback)
-    items = current_items(read_input(spark, attempt, "items", "ingest"))
-    examples = first_load_examples(ratings, items, settings.reward.tasks, settings.seed).persist()
-
+    examples = _sampled(spark, attempt, F.col("ts"))
     found = events(spark, attempt).withColumn("known_from", F.col("as_of") + F.expr("INTERVAL 1 MICROSECOND"))
     deltas = with_counters(found).persist()
     users = examples.select("user_id", "cut").distinct()

@@ -52,7 +52,8 @@ def _learn(current: Attempt) -> Outcome:
         hours = judged_hours(settings, hour)
         window = reader.window(hours) if champion and hours else None
     with current.stage("reach"):
-        log, by = read_log(current, reader.catalogue), window.calibrating if window else None
+        by = window.calibrating if window and len(window.calibrating) else None
+        log = read_log(current, reader.catalogue)
         reached = served(settings, log, learned.state.served(), champion, by)
     with current.stage("judge"):
         judged = judge(reader, hour, reached.ranker, champion, window)

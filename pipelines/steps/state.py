@@ -35,12 +35,10 @@ def read_input(spark: "SparkSession", attempt: Attempt, table: str, step: str) -
 
 
 def labelled_feedback(spark: "SparkSession", attempt: Attempt, feedback: "DataFrame") -> "DataFrame":
-    """Reactions with their label, by the domain's reward definition and the items as known now."""
-    from spark_jobs.items import current_items
+    """Reactions with their label, by the domain's reward definition and the items as known in the reaction's hour."""
     from spark_jobs.rewards import with_label
 
-    items = current_items(read_input(spark, attempt, "items", "ingest"))
-    return with_label(feedback, items, attempt.settings.reward.terms)
+    return with_label(feedback, read_input(spark, attempt, "items", "ingest"), attempt.settings.reward.terms)
 
 
 def events(spark: "SparkSession", attempt: Attempt) -> "DataFrame":

@@ -1,9 +1,8 @@
-from collections import Counter
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from spark_jobs.examples import NEGATIVES_PER_POSITIVE, attributed, first_load_examples, labels_per_example, last_revisions, late_revisions
+from spark_jobs.examples import attributed, labels_per_example, last_revisions, late_revisions
 from spark_jobs.rewards import labels_struct
 
 START = datetime(2026, 11, 10, 8, tzinfo=UTC)
@@ -97,27 +96,3 @@ def test_the_next_revision_goes_on_from_the_last_one(spark):
     labels = {name: [[row[which][task] for task in TASKS] for which in ("previous_labels", "labels")] for name, row in revised.items()}
     assert {name: row["revision"] for name, row in revised.items()} == {"a": 3, "b": 1}
     assert labels == {"a": [[1.0, 0.0, 1.0], [1.0, 0.5, 1.0]], "b": [[0.0, 0.0, 0.0], [0.0, 0.0, 1.0]]}
-
-
-def test_the_first_load_gives_positives_low_ratings_and_items_never_met(spark):
-    users = {"u1": [f"i{n}" for n in range(12)], "u2": ["i0", "i1"]}
-    met = [(user, item, 1.0 if number % 3 else 0.0) for user, items in users.items() for number, item in enumerate(items)]
-    rows = [(f"{user}-{item}", None, user, item, at(n), "rating", 5.0, label, "h0") for n, (user, item, label) in enumerate(met)]
-    items = spark.createDataFrame([(f"i{n}",) for n in range(40)], "item_id string")
-    ratings = spark.createDataFrame(rows, FEEDBACK)
-    once, twice = (sorted(map(str, first_load_examples(ratings, items, TASKS, 7).collect())) for _ in range(2))
-    assert once == twice
-    found = first_load_examples(ratings, items, TASKS, 7).collect()
-    pairs = {source: {(r["user_id"], r["item_id"]) for r in found if r["negative_source"] == source} for source in (None, "rated_low")}
-    assert pairs[None] == {(u, i) for u, i, label in met if label}
-    assert pairs["rated_low"] == {(u, i) for u, i, label in met if not label}
-    sampled = [r for r in found if r["negative_source"] == "sampled"]
-    assert not {(r["user_id"], r["item_id"]) for r in sampled} & {(u, i) for u, i, _ in met}
-    positives = sum(1 for _, _, label in met if label)
-    assert positives < len(sampled) <= NEGATIVES_PER_POSITIVE * positives
-    moment = {(r["user_id"], r["ts"]) for r in found if r["negative_source"] is None}
-    per_positive = Counter((r["user_id"], r["ts"]) for r in sampled)
-    assert len(moment) == positives and set(per_positive) <= moment and max(per_positive.values()) <= NEGATIVES_PER_POSITIVE
-    assert len({(r["user_id"], r["ts"], r["item_id"]) for r in sampled}) == len(sampled)
-    assert len({r["example_id"] for r in found}) == len(found)
-    assert all(r["labels"]["click"] == (1.0 if r["negative_source"] is None else 0.0) for r in found)

@@ -1,4 +1,5 @@
 import pytest
+from pyspark.sql import functions as F
 
 from pipelines.settings import RewardTermSettings
 from spark_jobs.rewards import feedback_rewards, with_label
@@ -13,9 +14,21 @@ def test_a_label_counts_up_to_its_cap_whatever_its_kind(spark):
     )
     feedback = [("share", None), ("purchase", None), ("purchase", 9.0), ("watch", 150.0), ("watch", 50.0), ("click", None)]
     rows = [(str(n), kind, "film", value) for n, (kind, value) in enumerate(feedback)]
-    items = spark.createDataFrame([("film", {"duration_s": "200"})], "item_id string, attributes map<string,string>")
-    labelled = with_label(spark.createDataFrame(rows, "event_id string, type string, item_id string, value double"), items, terms)
+    schema = "item_id string, updated_hour string, attributes map<string,string>"
+    items = spark.createDataFrame([("film", "2026-11-10T08", {"duration_s": "200"})], schema)
+    reactions = spark.createDataFrame(rows, "event_id string, type string, item_id string, value double")
+    labelled = with_label(reactions.withColumn("hour", F.lit("2026-11-10T08")), items, terms)
     worth = {row["event_id"]: row for row in labelled.join(feedback_rewards(labelled, terms), on="event_id", how="inner").collect()}
     found = [(worth[str(n)]["label"], worth[str(n)]["reward"]) for n in range(len(rows))]
     expected = [(0.5, 0.05), (0.5, 1.0), (0.5, 1.0), (0.5, 0.5), (0.25, 0.25), (1.0, 0.2)]
     assert found == [pytest.approx(pair) for pair in expected]
+
+
+def test_a_label_is_of_the_item_as_it_was_in_the_hour_of_the_reaction(spark):
+    terms = (RewardTermSettings(task="watch", weight=1.0, cap=1.0, per_attribute="duration_s"),)
+    states = [("film", "h2", {"duration_s": "200"}), ("film", "h4", {"duration_s": "400"}), ("film", "h6", {})]
+    items = spark.createDataFrame(states, "item_id string, updated_hour string, attributes map<string,string>")
+    rows = [(f"h{n}", "watch", "film", 100.0, f"h{n}") for n in range(1, 8)]
+    reactions = spark.createDataFrame(rows, "event_id string, type string, item_id string, value double, hour string")
+    found = {row["event_id"]: row["label"] for row in with_label(reactions, items, terms).collect()}
+    assert found == {"h1": 0.0, "h2": 0.5, "h3": 0.5, "h4": 0.25, "h5": 0.25, "h6": 0.0, "h7": 0.0}

@@ -45,7 +45,8 @@ def test_what_each_reaction_is_worth(spark):
     rows = [(str(number), *event) for number, event in enumerate(EXPECTED)]
     feedback = spark.createDataFrame(rows, "event_id string, item_id string, type string, value double")
     items = spark.createDataFrame(CATALOGUE, "item_id string, attributes map<string,string>")
-    labelled = with_label(feedback, items, TERMS)
+    hour = F.lit("2026-11-10T08")
+    labelled = with_label(feedback.withColumn("hour", hour), items.withColumn("updated_hour", hour), TERMS)
     worth = labelled.join(feedback_rewards(labelled, TERMS), on="event_id", how="inner").collect()
     found = {(row["item_id"], row["type"], row["value"]): (row["label"], row["reward"], row["weight"]) for row in worth}
     assert found.keys() == EXPECTED.keys() and len(worth) == len(EXPECTED)
