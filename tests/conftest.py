@@ -3,12 +3,16 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import yaml
 
 from pipelines.settings import Settings, load_settings
 
 START = "2026-11-10T08"
+
+hypothesis.settings.register_profile("recloop", deadline=None)  # a busy machine is no fault of an example
+hypothesis.settings.load_profile("recloop")
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,11 @@
 
 import codecs
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pipelines.errors import UserError
 from pipelines.importers.times import FORMATS
@@ -77,6 +77,13 @@ class Where(_Section):
         return {"column": value} if isinstance(value, str) else value
 
 
+def _as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str | dict) else value
+
+
+Conditions = Annotated[tuple[Where, ...], BeforeValidator(_as_list)]
+
+
 class Split(_Section):
     """One row becomes one a part of the cell, which then holds that part; ``number_as``: a new column with its place from 0."""
 
@@ -104,7 +111,7 @@ class Impressions(_Who):
     propensity: Cell | None = None
     policy_version: Cell | None = None
     context: dict[str, Cell] = Field(default_factory=dict)
-    where: Where | None = None
+    where: Conditions = ()
 
 
 class Feedback(_Who):
@@ -113,7 +120,7 @@ class Feedback(_Who):
     event_id: Cell | None = None
     type: Reaction
     value: Cell | None = None
-    where: Where | None = None
+    where: Conditions = ()
 
 
 class Items(_Section):
@@ -128,7 +135,7 @@ class Items(_Section):
     attributes: dict[str, Cell] = Field(default_factory=dict)
     published_at: Cell | None = None
     available: Cell | None = None
-    where: Where | None = None
+    where: Conditions = ()
 
 
 class Source(_Who):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.importers.cells import Row, cell, number, says_yes, text
-from pipelines.importers.mapping import Cell, Feedback, Impressions, Items, Source, Split, Tags, Where
+from pipelines.importers.mapping import Cell, Conditions, Feedback, Impressions, Items, Source, Split, Tags
 from pipelines.importers.times import to_utc
 from pipelines.local.landing import Record, event_id
 
@@ -45,11 +45,13 @@ def _listed(value: Any, separator: str | None) -> list[Any]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _counts(row: Row, where: Where | None) -> bool:
-    if where is None:
-        return True
-    value = cell(row, where.column)
-    return text(value) in where.one_of if where.one_of else says_yes(value)
+def _counts(row: Row, conditions: Conditions) -> bool:
+    """Whether the row meets all of them."""
+    return all(_meets(cell(row, where.column), where.one_of) for where in conditions)
+
+
+def _meets(value: Any, one_of: tuple[str, ...] | None) -> bool:
+    return text(value) in one_of if one_of else says_yes(value)
 
 
 def _event(row: Row, source: Source, entry: Event, own_id: str | None) -> Record:

@@ -67,7 +67,7 @@ def test_a_bare_text_is_a_column_and_numbers_are_texts(write):
     text = "sources: [{user_id: u, item_id: i, ts: t, feedback: [{type: {column: a, values: {1: click}}, where: ok}]}]"
     (source,) = read_mapping(write("mapping.yaml", text)).sources
     assert source.user_id.column == "u" and source.feedback[0].type.values == {"1": "click"}
-    assert source.feedback[0].where.column == "ok"
+    assert [where.column for where in source.feedback[0].where] == ["ok"]
 
 
 def test_the_columns_that_a_source_reads(write):

@@ -44,6 +44,12 @@ def test_long_with_impressions_among_the_types(mapped):
     assert found == [("impressions", REACTED | {"position": 0}), ("feedback", REACTED | {"type": "click"})]
 
 
+def test_of_several_conditions_all_must_hold(mapped):
+    rows = [row(q="2", a="buy"), row(q="-2", a="buy"), row(q="2", a="return"), row(q="", a="buy")]
+    kept = [{"type": {"constant": "purchase"}, "value": "q", "where": ["q", {"column": "a", "one_of": ["buy"]}]}]
+    assert mapped(rows, feedback=kept) == [("feedback", REACTED | {"type": "purchase", "value": 2})]
+
+
 def test_wide_where_one_row_is_an_impression_and_what_came_of_it(mapped):
     constant = lambda name: {"constant": name}  # noqa: E731
     later = "2026-11-23T21:00:00Z"
