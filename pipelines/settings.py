@@ -74,6 +74,7 @@ class RankerSettings(_Section):
     bootstrap_lr: float = Field(gt=0)
     lr: float = Field(gt=0)
     batch_size: int = Field(ge=1)
+    rows_an_hour: int = Field(ge=1000)
     replay_ratio: float = Field(ge=0)
     replay_days: int = Field(ge=1)
     replay_per_user_day: int = Field(ge=1)

@@ -38,6 +38,12 @@ def with_duplicates_marked(events: DataFrame, table: str, held: DataFrame) -> Da
     return joined.withColumn("copy", copy).drop("payload", "rank", "first_payload", "held_payload")
 
 
+def last_states(items: DataFrame) -> DataFrame:
+    """Of each item's records the last one by (source_file, line)."""
+    newest = Window.partitionBy("item_id").orderBy(F.desc("source_file"), F.desc("line"))
+    return items.withColumn("newest", F.row_number().over(newest)).where("newest = 1").drop("newest")
+
+
 def _payload(table: str) -> Column:
     """Hash of what the producer said: every contract column but the hour, maps as sorted entries.
 

@@ -42,6 +42,7 @@ _NATURAL_KEY = {
     "impressions": ["user_id", "item_id", "ts", "position", "slate_id", "request_id"],
     "feedback": ["user_id", "item_id", "ts", "type", "value"],
 }
+KEYS_READ = 1000
 _BATCH_ROWS, _BATCH_BYTES = 20_000, 32_000_000
 _LINES = pa.schema([
     ("kind", pa.string()), ("source_file", pa.string()), ("line", pa.int64()), ("raw", pa.binary()), ("text", pa.string()),
@@ -87,9 +88,10 @@ def _batch(path: str, kind: str, held: list[Record]) -> pa.RecordBatch:
 
 
 def parse(lines: DataFrame, kind: str, latest: str) -> DataFrame:
-    """Typed columns of one kind beside raw, source_file, line and ``reason`` (null where the record is valid).
+    """Typed columns of one kind beside raw, source_file, line, ``reason`` (null where the record is valid) and ``unknown_keys``.
 
-    ``latest``: ISO instant; a record whose ``ts`` lies at or after it is from the future.
+    ``unknown_keys``: of a file's first KEYS_READ lines the keys that the contract does not have. ``latest``: ISO
+    instant; a record whose ``ts`` lies at or after it is from the future.
     """
     schema = ", ".join([f"{n} string" for n in _STRINGS[kind]] + [f"{n} {t}" for n, t in _COLLECTIONS[kind].items()])
     found = lines.where(F.col("kind") == kind).withColumn(
@@ -97,7 +99,9 @@ def parse(lines: DataFrame, kind: str, latest: str) -> DataFrame:
     )
     plain = [_typed(name).alias(name) for name in _STRINGS[kind]]
     nested = [F.col(f"json.{name}").alias(name) for name in _COLLECTIONS[kind]]
-    typed = found.select("source_file", "line", "raw", "oversized", "json", *plain, *nested)
+    known = F.array(*[F.lit(name) for name in (*_STRINGS[kind], *_COLLECTIONS[kind])])
+    unknown = F.when(F.col("line") <= KEYS_READ, F.array_except(F.json_object_keys("text"), known)).alias("unknown_keys")
+    typed = found.select("source_file", "line", "raw", "oversized", "json", unknown, *plain, *nested)
     return typed.withColumn("reason", _reason(kind, latest)).transform(_with_event_id, kind).drop("json", "oversized")
 
 

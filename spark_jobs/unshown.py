@@ -85,7 +85,7 @@ def _never_met(positives: DataFrame, log: Log, seed: int) -> DataFrame:
         draws = draws.withColumn("row", _row_in(pool, since, F.xxhash64("event_id", "draw", F.lit(seed))))
         numbered = pool.select("item_id", (F.row_number().over(Window.orderBy("hour", order)) - 1).alias("row"))
         drawn.append(draws.join(F.broadcast(numbered), on="row", how="inner").drop("row"))
-    both = drawn[0].unionByName(drawn[1]).dropDuplicates(["event_id", "item_id"])
+    both = drawn[0].unionByName(drawn[1]).groupBy("event_id", "user_id", "item_id", "ts", "hour", "cut").agg(F.min("draw").alias("draw"))
     met = log.met.groupBy(F.col("user_id").alias("met_by"), F.col("item_id").alias("met_item")).agg(F.min("hour").alias("met_hour"))
     known = (F.col("user_id") == F.col("met_by")) & (F.col("item_id") == F.col("met_item")) & (F.col("met_hour") <= F.col("hour"))
     return both.join(met, on=known, how="left_anti")

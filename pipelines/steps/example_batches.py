@@ -50,13 +50,27 @@ class ExampleReader:
     tasks: tuple[str, ...]
 
     def fresh(self, hour: str, gate: bool) -> Rows:
-        """All revisions that arrived in the hour, of the gate fold or of the others; a late label counts once, net."""
-        table = self._read([hour])
+        """The revisions that arrived in the hour, of the gate fold or of the others; a late label counts once, net.
+
+        Of an hour with more than ``ranker.rows_an_hour``, such as the first load of a long log, the rows of the newest events.
+        """
+        table = self._read([hour], self._newest(hour))
         return self._rows(table.filter(pa.array(in_gate_fold(self.settings, table["user_id"], hour) == gate)), corrections=not gate)
+
+    def _newest(self, hour: str) -> "pc.Expression | None":
+        at_most = self.settings.ranker.rows_an_hour
+        times = self._read([hour], columns=["ts"])["ts"].sort(order="descending")
+        if len(times) <= at_most:
+            return None
+        return pc.field("ts") > times[at_most] if times[0] != times[at_most] else pc.field("ts") == times[0]
 
     def shown(self, hour: str) -> Rows:
         """Revision 0 of the hour's impressions, all users: what a test-then-train record is made of."""
         return self._rows(self._read([hour], pc.field("revision") == 0), corrections=False)
+
+    def count(self, hours: Sequence[str]) -> int:
+        """Examples that these hours hold."""
+        return self._read(hours, columns=["example_id"]).num_rows
 
     def sampled_negatives(self, hours: Sequence[str]) -> int:
         """Rows of these hours that nobody was shown: they were sampled for a log without impressions."""

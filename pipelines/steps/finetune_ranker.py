@@ -61,8 +61,7 @@ def _learn(current: Attempt) -> Outcome:
     figures = [*record, *gate_metrics(judged.figures, "ranker")]
     write_metrics(settings, hour, figures)
     with current.stage("register"):
-        sampled = reader.sampled_negatives(current.hours)
-        version = _register(current, learned, reached.ranker, judged, figures, sampled)
+        version = _register(current, learned, reached.ranker, judged, figures, reader)
     detail = (
         f"ranker {version} learned {learned.fresh} new and {learned.replayed} replayed rows of {len(current.hours)} hours, "
         f"{reached.share:.0%} of the update served"
@@ -81,7 +80,7 @@ def example_reader(current: Attempt, encoder_version: str) -> "ExampleReader":
 
 
 def _register(
-    current: Attempt, learned: "Learned", ranker: "Ranker", judged: "Judged", figures: Sequence[Metric], sampled: int
+    current: Attempt, learned: "Learned", ranker: "Ranker", judged: "Judged", figures: Sequence[Metric], reader: "ExampleReader"
 ) -> str:
     """Saves the candidate, then registers it: one version an hour, whatever was killed before."""
     from models.artifacts import save_ranker
@@ -95,7 +94,8 @@ def _register(
     learned.state.save(folder / STATE)
     with tracked_run(settings, STEP, hour, {"hours": f"{current.hours[0]}..{hour}"}) as tracked:
         tracked.params(settings.ranker.model_dump() | {"fresh_rows": learned.fresh, "replayed_rows": learned.replayed})
-        tracked.params({"negatives": f"{sampled} sampled, never shown" if sampled else "shown"})
+        sampled = reader.sampled_negatives(current.hours)
+        tracked.params({"examples": reader.count(current.hours), "negatives": f"{sampled} sampled, never shown" if sampled else "shown"})
         tracked.inputs(current.inputs)
         tracked.metrics({f"{metric.name}.{metric.subject}": metric.value for metric in figures})
         tracked.metrics({"loss": sum(step["loss"] for step in steps) / len(steps)})

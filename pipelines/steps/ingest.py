@@ -43,7 +43,8 @@ def ingest(spark: "SparkSession", attempt: Attempt) -> Outcome:
     if hours[0] != settings.lake.start_hour:
         write_metrics(settings, hours[-1], _lateness(counts["late"]))
     repeated = f"; {counts['duplicate']} exact repeats dropped" if counts["duplicate"] else ""
-    detail = f"{counts['taken']} records taken, {counts['refused']} refused, from {len(files)} files{repeated}"
+    unknown = f"; keys left out: {', '.join(sorted(counts['unknown'])[:5])}" if counts["unknown"] else ""
+    detail = f"{counts['taken']} records taken, {counts['refused']} refused, from {len(files)} files{repeated}{unknown}"
     return attempt.record("done", detail, **figures)
 
 
@@ -87,27 +88,30 @@ def _without_earlier(frame: "DataFrame", settings: Settings, files: list[Landing
 
 
 def _counts(parsed: "dict[str, DataFrame]", hours: Sequence[str]) -> dict:
-    """Records in, taken, refused, duplicate; by reason; files that hold records of later hours; events by kind and hours late."""
+    """Records in, taken, refused, duplicate; by reason; files with records of later hours; events by kind and hours late; unknown keys."""
     from pyspark.sql import functions as F
 
     from spark_jobs.events import hours_late
 
-    total: dict = {"in": 0, "taken": 0, "refused": 0, "duplicate": 0, "reasons": {}, "later": {}, "late": {}}
+    total: dict = {"in": 0, "taken": 0, "refused": 0, "duplicate": 0, "reasons": {}, "later": {}, "late": {}, "unknown": set()}
     for kind, frame in parsed.items():
         late = hours_late() if kind in EVENTS else F.lit(0)
         found = frame.withColumns({"is_later": F.col("hour") > hours[-1], "late": late})
-        for row in found.groupBy("source_file", "reason", "copy", "is_later", "late").count().collect():
+        groups = found.groupBy("source_file", "reason", "copy", "is_later", "late")
+        unknown = F.array_distinct(F.flatten(F.collect_set("unknown_keys"))).alias("unknown")
+        for row in groups.agg(F.count("*").alias("n"), unknown).collect():
+            total["unknown"] |= {f"{kind}.{key}" for key in row["unknown"] or ()}
             if row["reason"] is not None:
-                total["refused"] += row["count"]
-                total["reasons"][row["reason"]] = total["reasons"].get(row["reason"], 0) + row["count"]
+                total["refused"] += row["n"]
+                total["reasons"][row["reason"]] = total["reasons"].get(row["reason"], 0) + row["n"]
             elif row["is_later"]:
-                total["later"][row["source_file"]] = row["count"]
+                total["later"][row["source_file"]] = row["n"]
                 continue
             else:
-                total["taken" if row["copy"] == "first" else "duplicate"] += row["count"]
+                total["taken" if row["copy"] == "first" else "duplicate"] += row["n"]
                 if row["copy"] == "first" and kind in EVENTS:
-                    total["late"].setdefault(kind, Counter())[row["late"]] += row["count"]
-            total["in"] += row["count"]
+                    total["late"].setdefault(kind, Counter())[row["late"]] += row["n"]
+            total["in"] += row["n"]
     return total
 
 
@@ -138,6 +142,8 @@ def _check_refused_share(attempt: Attempt, counts: dict) -> None:
 def _write(parsed: "dict[str, DataFrame]", attempt: Attempt, refused: int) -> None:
     from pyspark.sql import functions as F
 
+    from spark_jobs.events import last_states
+
     settings, hours = attempt.settings, attempt.hours
     for kind in EVENTS:
         if kind in parsed:
@@ -147,8 +153,8 @@ def _write(parsed: "dict[str, DataFrame]", attempt: Attempt, refused: int) -> No
         else:
             attempt.outputs[kind] = table_version(settings, kind)
     if "items" in parsed:
-        items = parsed["items"].where("reason IS NULL").withColumnRenamed("hour", "updated_hour")
-        items = items.dropDuplicates(["item_id"]).withColumn("available", F.coalesce("available", F.lit(True)))
+        items = last_states(parsed["items"].where("reason IS NULL")).withColumnRenamed("hour", "updated_hour")
+        items = items.withColumn("available", F.coalesce("available", F.lit(True)))
         items = items.select(*TABLES["items"].schema.names)
         merge_by_key(items, settings, "items", hours, "ingest")
     attempt.outputs["items"] = table_version(settings, "items")

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from spark_jobs.events import with_duplicates_marked, with_hour
+from spark_jobs.events import last_states, with_duplicates_marked, with_hour
 
 EIGHT = datetime(2026, 11, 10, 8, tzinfo=UTC)
 HELD = (
@@ -78,3 +78,9 @@ def test_every_field_counts_and_the_order_of_a_map_does_not(copies):
     assert {name: found["a", line] for line, name in enumerate(changes)} == {
         name: "duplicate" if name in same else "conflict" for name in changes
     }
+
+
+def test_of_an_items_states_in_a_pass_the_last_one_landed_counts(spark):
+    rows = [("a", "b.jsonl", line, f"b{line}") for line in range(1, 30)] + [("a", "a.jsonl", 40, "a40"), ("c", "a.jsonl", 1, "c")]
+    items = spark.createDataFrame(rows, "item_id string, source_file string, line bigint, title string").repartition(8)
+    assert {row["item_id"]: row["title"] for row in last_states(items).collect()} == {"a": "b29", "c": "c"}

@@ -152,3 +152,10 @@ def test_the_bytes_of_csv_records_are_the_file(tmp_path_factory, table):
     told = [{name: cell for name, cell in zip("ab", cells, strict=True) if cell} for cells in table]
     assert [json.loads(record.text or "null") for record in found] == told
     assert b"\r\n".join([b"a,b", *(record.raw for record in found)]) + b"\r\n" == path.read_bytes()
+
+
+def test_keys_that_the_contract_does_not_have_are_named_and_the_record_is_taken(spark, tmp_path):
+    lines = [line(colour="red", Größe=4), line(), "{broken", line(context={"shop": "x"})]
+    rows = parsed(spark, tmp_path / "a.jsonl", "feedback", "\n".join(lines).encode())
+    assert [row["reason"] for row in rows] == [None, None, "bad_json", None]
+    assert [sorted(row["unknown_keys"] or []) for row in rows] == [["Größe", "colour"], [], [], ["context"]]

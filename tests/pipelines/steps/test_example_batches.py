@@ -1,6 +1,7 @@
 """What is learned from and what judges: folds disjoint, late labels once, replay with final labels and a cap a user-day."""
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 
 import pyarrow as pa
@@ -112,3 +113,16 @@ def test_replay_keeps_to_its_size_its_days_and_its_cap_a_user(reader):
     assert set(per_user.values()) == {2}
     assert reader().replay(shift(FOURTH, 24 * 7 + 1), 10_000) is None
     assert reader().replay(FOURTH, 0) is None and reader().replay(FIRST, 10) is None
+
+
+def test_of_an_hour_with_more_rows_than_may_teach_the_newest_do(reader, write):
+    hour = shift(START, 5)
+    rows = [example(n, USERS[n % 40], hour) | {"ts": parse_hour(hour) + timedelta(seconds=n // 5)} for n in range(1500)]
+    version = write("training_examples", rows)
+    taught = replace(reader(rows_an_hour=1002), version=version)
+    found = [rows.batch.position.tolist() for rows in (taught.fresh(hour, gate=True), taught.fresh(hour, gate=False))]
+    assert sorted(found[0] + found[1]) == list(range(500, 1500)), "rows of one event stay together"
+    assert taught.count([hour]) == 1500
+    same = [example(n, USERS[n % 40], shift(hour, 1)) for n in range(1200)]
+    taught = replace(taught, version=write("training_examples", same))
+    assert sum(len(taught.fresh(shift(hour, 1), gate).user_ids) for gate in (True, False)) == 1200, "no order: all of them"
