@@ -152,3 +152,15 @@ def test_the_bytes_of_csv_records_are_the_file(tmp_path_factory, table):
     told = [{name: cell for name, cell in zip("ab", cells, strict=True) if cell} for cells in table]
     assert [json.loads(record.text or "null") for record in found] == told
     assert b"\r\n".join([b"a,b", *(record.raw for record in found)]) + b"\r\n" == path.read_bytes()
+
+
+def test_a_binary_column_record_holds_one_record_a_row_byte_for_byte(tmp_path):
+    path, large = tmp_path / "topic.parquet", b"x" * 20
+    rows = [b'{"a":\n1}', b"\xff\n", None, b"", large]
+    table = pa.table({"record": pa.array(rows, pa.binary()), "offset": range(5)})
+    pq.write_table(table, path, row_group_size=2)
+    assert [(found.number, found.raw, found.text, found.oversized) for found in records(str(path), 10)] == [
+        (1, rows[0], '{"a":\n1}', False), (2, rows[1], None, False), (4, b"", "", False), (5, large, None, True),
+    ]  # fmt: skip
+    pq.write_table(pa.table({"record": ["text"], "a": [1]}), path)
+    assert [found.text for found in records(str(path), 99)] == ['{"record": "text", "a": 1}'], "a text column is a field"
