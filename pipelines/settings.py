@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -28,13 +28,42 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ignored_types=(cached_property,))
 
 
+Kind = Literal["impressions", "feedback", "items"]
+
+
+class Source(_Section):
+    """Where landing files of a kind are pulled from: the objects under ``uri``, or the records of ``topic`` at ``brokers``.
+
+    ``name``: of the topic in its landing files, where two clusters have the same or a topic was made anew. ``options``: the consumer's.
+    """
+
+    kind: Kind
+    uri: str = ""
+    brokers: str = ""
+    topic: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")
+    name: str = Field(default="", pattern=r"^[A-Za-z0-9._-]*$")
+    max_records: int = Field(default=200_000, ge=1)
+    options: dict[str, str | int | bool] = {}
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "Source":
+        if bool(self.uri) == bool(self.topic) or bool(self.topic) != bool(self.brokers):
+            raise ValueError("a source has either uri, or brokers and topic")
+        return self
+
+    @property
+    def landing_name(self) -> str:
+        return self.name or self.topic
+
+
 class Lake(_Section):
     start_hour: str | None
     now: Literal["wall", "loop"]
     refused_share: float = Field(ge=0, le=1)
     max_missing_hours: int = Field(ge=1)
     max_record_bytes: int = Field(ge=1000)
-    hour_done: tuple[Literal["impressions", "feedback", "items"], ...]
+    hour_done: tuple[Kind, ...]
+    sources: tuple[Source, ...]
 
     @field_validator("start_hour")
     @classmethod
@@ -42,6 +71,22 @@ class Lake(_Section):
         if value is not None:
             parse_hour(value)
         return value
+
+    @field_validator("sources")
+    @classmethod
+    def _names_differ(cls, value: tuple[Source, ...]) -> tuple[Source, ...]:
+        names = [(source.kind, source.landing_name) for source in value if source.topic]
+        if twice := {name for kind, name in names if names.count((kind, name)) > 1}:
+            raise ValueError(f"two topics land as {', '.join(sorted(twice))}; give one of them another name")
+        return value
+
+    @property
+    def objects(self) -> tuple[Source, ...]:
+        return tuple(source for source in self.sources if source.uri)
+
+    @property
+    def topics(self) -> tuple[Source, ...]:
+        return tuple(source for source in self.sources if source.topic)
 
 
 class Spark(_Section):
@@ -246,5 +291,5 @@ def _legal_keys(path: tuple[int | str, ...]) -> list[str]:
     model: Any = Settings
     for part in path:
         fields = getattr(model, "model_fields", {})
-        model = fields[part].annotation if part in fields else model
+        model = fields[part].annotation if part in fields else next(iter(get_args(model)), model)
     return sorted(set(model.model_fields) - {"home"})

@@ -1,6 +1,7 @@
 """Landing files as records, one format each: where a record stands, its bytes as they came, and the JSON object that it says.
 
-JSON Lines and CSV (both gzipped or not) and Parquet. Memory is bounded by a record, not by the file.
+JSON Lines and CSV (both gzipped or not) and Parquet: of columns, or with the bytes of one JSON record a row (what a topic lands as).
+Memory is bounded by a record, of Parquet by a row group, not by the file.
 """
 
 import csv
@@ -13,8 +14,10 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
+RECORD = "record"  # the binary column of a Parquet file whose rows are JSON records, byte for byte
 KEPT_BYTES = 16_000_000  # of a record that is longer than allowed
 ENDINGS = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".parquet")
 _NESTED = ("tags", "context", "attributes", "image_vector")  # CSV cells that hold JSON
@@ -118,14 +121,33 @@ def _nested(cell: str) -> Any:
 
 
 def _parquet(path: str, max_bytes: int) -> Iterator[Record]:
+    with pq.ParquetFile(path) as file:
+        yield from _row_bytes(file, max_bytes) if has_record_bytes(file.schema_arrow) else _rows(file, max_bytes)
+
+
+def has_record_bytes(schema: pa.Schema) -> bool:
+    """Whether a row is one record's bytes, and not its columns."""
+    return RECORD in schema.names and schema.field(RECORD).type in (pa.binary(), pa.large_binary())
+
+
+def _row_bytes(file: pq.ParquetFile, max_bytes: int) -> Iterator[Record]:
+    """Each row's bytes; a null is no record, as an empty line is none."""
+    number = 0
+    for group in range(file.num_row_groups):
+        for value in file.read_row_group(group, columns=[RECORD]).column(RECORD):
+            number += 1
+            if (raw := value.as_py()) is not None:
+                yield _record(number, raw, _decoded(raw), max_bytes)
+
+
+def _rows(file: pq.ParquetFile, max_bytes: int) -> Iterator[Record]:
     """Rows as JSON objects; there are no other bytes that could be kept."""
     number = 0
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=5000):
-            for row in batch.to_pylist(maps_as_pydicts="lossy"):
-                number += 1
-                text = json.dumps({name: value for name, value in row.items() if value is not None}, ensure_ascii=False, default=_plain)
-                yield _record(number, text.encode(), text, max_bytes)
+    for batch in file.iter_batches(batch_size=5000):
+        for row in batch.to_pylist(maps_as_pydicts="lossy"):
+            number += 1
+            text = json.dumps({name: value for name, value in row.items() if value is not None}, ensure_ascii=False, default=_plain)
+            yield _record(number, text.encode(), text, max_bytes)
 
 
 def _plain(value: object) -> str:

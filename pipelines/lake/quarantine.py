@@ -2,17 +2,21 @@
 
 import gzip
 import hashlib
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from pipelines.errors import UserError
 from pipelines.lake.tables import read_table
 from pipelines.local.landing import write_once
 from pipelines.settings import Settings
+from spark_jobs.landing_formats import RECORD
 from spark_jobs.parsing import REASONS
 
 SHOWN_BYTES = 200
@@ -47,14 +51,27 @@ def replay(settings: Settings, hour: str | None = None, reason: str | None = Non
     files: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in _rows(settings, hour, reason):
         path = Path(row["source_file"])
-        files.setdefault((path.parent.name, ".csv" if ".csv" in path.suffixes else ".jsonl"), []).append(row)
+        files.setdefault((path.parent.name, _ending(path)), []).append(row)
     written = {}
     for (kind, ending), rows in sorted(files.items()):
-        content = b"".join([*_header(rows, ending), *(row["raw"] + b"\n" for row in rows)])
+        content = _content(rows, ending)
         name = f"replay-{hashlib.sha256(content).hexdigest()[:16]}{ending}"
         write_once(settings.landing / kind / name, content)
         written[f"{kind}/{name}"] = len(rows)
     return written
+
+
+def _ending(path: Path) -> str:
+    return next((ending for ending in (".csv", ".parquet") if ending in path.suffixes), ".jsonl")
+
+
+def _content(rows: Sequence[dict[str, Any]], ending: str) -> bytes:
+    """Lines, or a row each where a record may hold line breaks."""
+    if ending != ".parquet":
+        return b"".join([*_header(rows, ending), *(row["raw"] + b"\n" for row in rows)])
+    with io.BytesIO() as stream:
+        pq.write_table(pa.table({RECORD: pa.array([row["raw"] for row in rows], pa.binary())}), stream)
+        return stream.getvalue()
 
 
 def _rows(settings: Settings, hour: str | None, reason: str | None) -> Sequence[dict[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipelines.local import ports, processes
 from pipelines.local.code_version import ROOT, worker_code_version
-from pipelines.local.jars import jars, spark_home
+from pipelines.local.jars import jars, kafka_jars, spark_home
 from pipelines.local.java import java_command
 from pipelines.local.service_records import Record
 from pipelines.settings import Settings, environment
@@ -18,8 +18,8 @@ PATIENCE_S = 120.0
 
 
 def made_for(settings: Settings) -> str:
-    """Hash of what a running server cannot change: the code that its workers import, heap and port."""
-    values = (worker_code_version(), settings.spark.heap, settings.spark.port, sys.prefix)
+    """Hash of what a running server cannot change: the code that its workers import, heap, port and jars."""
+    values = (worker_code_version(), settings.spark.heap, settings.spark.port, sys.prefix, bool(settings.lake.topics))
     return hashlib.sha256(repr(values).encode()).hexdigest()[:12]
 
 
@@ -45,8 +45,9 @@ def _command(settings: Settings, port: int) -> list[str]:
 
 def _conf(settings: Settings, port: int) -> dict[str, str]:
     scratch = settings.run_folder / "spark"
+    needed = jars() + (kafka_jars() if settings.lake.topics else [])
     return {
-        "spark.jars": ",".join(str(path) for path in jars()),
+        "spark.jars": ",".join(str(path) for path in needed),
         "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
         "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
         "spark.connect.grpc.binding.address": ports.LOOPBACK,

@@ -18,6 +18,7 @@ from pipelines.steps.embed_items import embed_items
 from pipelines.steps.examples import build_examples
 from pipelines.steps.ingest import ingest
 from pipelines.steps.landing_files import check_complete, frozen_range
+from pipelines.steps.pull_objects import pull_objects
 from pipelines.steps.state import advance_caches, build_increments
 from pipelines.steps.step import Attempt, Outcome, attempt, writer_lock
 
@@ -39,6 +40,8 @@ def run(settings: Settings, hour: str) -> Outcome:
         if not pending:
             with attempt(settings, STEP, [hour]) as current:
                 return current.record("unchanged", "the hour was finished by this code")
+        if ledger.frozen(settings, "ingest", pending[-1]) is None:
+            pull_objects(settings)  # the marks of complete hours come with them
         for missing in pending:
             check_complete(settings, missing)
         with spark_session(settings) as spark:

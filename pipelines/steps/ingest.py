@@ -9,12 +9,14 @@ import numpy as np
 
 from pipelines.clock import now, wall_clock
 from pipelines.errors import UserError
+from pipelines.lake import ledger
 from pipelines.lake.ledger import LandingFile
 from pipelines.lake.metrics import Metric, write_metrics
 from pipelines.lake.tables import read_frame, read_table, table_version
 from pipelines.lake.writes import merge_by_key, replace_hours
 from pipelines.settings import Settings
 from pipelines.steps.landing_files import frozen_files
+from pipelines.steps.pull_topics import pull_topics
 from pipelines.steps.step import Attempt, Outcome
 from spark_jobs.contracts import TABLES
 
@@ -30,6 +32,9 @@ def ingest(spark: "SparkSession", attempt: Attempt) -> Outcome:
     Raises UserError where too large a share of records is refused: nothing was written then, and the files are given back to be mended.
     """
     settings, hours = attempt.settings, attempt.hours
+    if settings.lake.topics and ledger.frozen(settings, "ingest", hours[-1]) is None:
+        with attempt.stage("pull"):
+            pull_topics(spark, settings)
     with attempt.stage("freeze"):
         files = frozen_files(attempt)
     with attempt.stage("parse"):

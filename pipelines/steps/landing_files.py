@@ -53,10 +53,25 @@ def frozen_range(settings: Settings, pending: Sequence[str]) -> list[str]:
     return [hour for hour in pending if hour in together]
 
 
+def pulled_files(settings: Settings, kind: str, prefix: str) -> list[LandingFile]:
+    """Files so named that an hour took, as it took them (maintenance drops them later), and complete ones that none has taken."""
+    taken = _taken(ledger.rows(settings, "ingest"))
+    own = [file for path, file in taken.items() if path.startswith(f"{kind}/{prefix}")]
+    new = [path for path in _complete(settings, kind) if path.name.startswith(prefix) and _relative(settings, path) not in taken]
+    return own + [_landing_file(settings, path, kind) for path in new]
+
+
+def _taken(history: Sequence[ledger.LedgerRow]) -> dict[str, LandingFile]:
+    return {file.path: file for row in ledger.still_frozen(history).values() for file in row.files}
+
+
+def _complete(settings: Settings, kind: str) -> list[Path]:
+    return [path for path in sorted((settings.landing / kind).glob("*")) if is_complete(path)]
+
+
 def _new_files(settings: Settings, history: Sequence[ledger.LedgerRow]) -> list[LandingFile]:
-    taken = {file.path for row in ledger.still_frozen(history).values() for file in row.files}
-    found = [(kind, path) for kind in KINDS for path in sorted((settings.landing / kind).glob("*")) if is_complete(path)]
-    new = [(kind, path) for kind, path in found if _relative(settings, path) not in taken]
+    taken = _taken(history)
+    new = [(kind, path) for kind in KINDS for path in _complete(settings, kind) if _relative(settings, path) not in taken]
     for _, path in new:
         _check_whole(settings, path)
     return [_landing_file(settings, path, kind) for kind, path in new]

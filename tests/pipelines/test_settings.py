@@ -43,6 +43,14 @@ def test_the_root_is_the_argument_else_the_environment_else_here(tmp_path, monke
         ("lake: {start_hour: 2026-11-10}", "lake.start_hour: "),
         ("seed: [1", "recloop.yaml: not YAML: .*mend or remove the file"),
         ("- a\n- b", "found a list, expected keys and values"),
+        ("lake: {sources: [{kind: feedback, url: x}]}", r"unknown key lake.sources.0.url; legal keys here: .*brokers.*uri"),
+        ("lake: {sources: [{kind: views, uri: x}]}", "lake.sources.0.kind: .*found 'views'"),
+        ("lake: {sources: [{kind: items, topic: x}]}", "lake.sources.0: .*a source has either uri, or brokers and topic"),
+        ("lake: {sources: [{kind: items, uri: s, topic: x, brokers: b}]}", "a source has either uri, or brokers and topic"),
+        (
+            "lake: {sources: [{kind: items, topic: x, brokers: a}, {kind: items, topic: x, brokers: b}]}",
+            "two topics land as x; give one of them another name",
+        ),
         ("airflow: {schedule: daily}", "airflow.schedule: .*'hourly' or 'manual'.*found 'daily'"),
     ],
 )

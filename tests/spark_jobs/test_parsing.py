@@ -159,3 +159,15 @@ def test_keys_that_the_contract_does_not_have_are_named_and_the_record_is_taken(
     rows = parsed(spark, tmp_path / "a.jsonl", "feedback", "\n".join(lines).encode())
     assert [row["reason"] for row in rows] == [None, None, "bad_json", None]
     assert [sorted(row["unknown_keys"] or []) for row in rows] == [["Größe", "colour"], [], [], ["context"]]
+
+
+def test_a_binary_column_record_holds_one_record_a_row_byte_for_byte(tmp_path):
+    path, large = tmp_path / "topic.parquet", b"x" * 20
+    rows = [b'{"a":\n1}', b"\xff\n", None, b"", large]
+    table = pa.table({"record": pa.array(rows, pa.binary()), "offset": range(5)})
+    pq.write_table(table, path, row_group_size=2)
+    assert [(found.number, found.raw, found.text, found.oversized) for found in records(str(path), 10)] == [
+        (1, rows[0], '{"a":\n1}', False), (2, rows[1], None, False), (4, b"", "", False), (5, large, None, True),
+    ]  # fmt: skip
+    pq.write_table(pa.table({"record": ["text"], "a": [1]}), path)
+    assert [found.text for found in records(str(path), 99)] == ['{"record": "text", "a": 1}'], "a text column is a field"

@@ -15,7 +15,7 @@ from pipelines.hours import end_of, parse_hour, shift
 from pipelines.lake import ledger
 from pipelines.lake.quarantine import refused, replay
 from pipelines.local.verification import verify
-from pipelines.settings import load_settings
+from pipelines.settings import Source, load_settings
 from pipelines.steps import build_features, maintain_tables, rebuild, step
 from spark_jobs.contracts import COUNTERS, TABLES
 
@@ -241,6 +241,19 @@ def test_an_hour_waits_for_its_producers_mark(root):
     (root.landing / "impressions" / f"_HOUR_DONE-{FIRST}").touch()
     assert build_features.run(marked, FIRST).status == "done"
     assert hours_of(root, "impressions") == {"i1": FIRST}
+
+
+def test_an_hour_takes_the_objects_of_a_store_once_its_mark_is_there_too(root, tmp_path):
+    store = tmp_path / "store"
+    lake = root.lake.model_copy(update={"hour_done": ("impressions",), "sources": (Source(kind="impressions", uri=store.as_uri()),)})
+    pulled = root.model_copy(update={"lake": lake})
+    land(root.model_copy(update={"home": store}), "x", "one", [impression(1, FIRST)])
+    with pytest.raises(TransientError, match=f"no impressions/_HOUR_DONE-{FIRST} in landing"):
+        build_features.run(pulled, FIRST)
+    (store / f"_HOUR_DONE-{FIRST}").touch()
+    assert build_features.run(pulled, FIRST).status == "done"
+    assert hours_of(root, "impressions") == {"i1": FIRST}
+    assert [path.name.split("-", 3)[3] for path in (root.landing / "impressions").glob("object-*")] == ["landing__x__one.jsonl"]
 
 
 @pytest.mark.parametrize("name", ["torn.jsonl.gz", "torn.parquet"])
