@@ -72,6 +72,8 @@ def _conf(settings: Settings, port: int) -> dict[str, str]:
         "spark.sql.execution.arrow.maxRecordsPerBatch": "2000",
         # an hour compiles more classes than the default 100 hold, and would compile them all again in the next
         "spark.sql.codegen.cache.maxEntries": "1000",
+        # VACUUM makes that many tasks to list a table: 10,000 by default, for minutes of nothing on two cores
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
         "spark.python.worker.reuse": "true",
         "spark.python.daemon.module": "spark_jobs.worker_daemon",
         "spark.local.dir": str(scratch),
