@@ -21,6 +21,10 @@ def _row(result: dict) -> str:
         others = {arm: found["reward"] for arm, found in result["arms"].items() if arm not in ("loop", "frozen_all")}
         measured += "; " + ", ".join(f"{arm.replace('_', ' ')} {reward:.2f}" for arm, reward in others.items())
         goal = f"above {result['goal']:.0f}"
+    elif "parts" in result:
+        measured = f"{result['ours']:.2f} {result['unit']} [{result['low']:.2f}, {result['high']:.2f}], {result['pairs']} pairs; "
+        measured += ", ".join(f"{name} {part['old_s']:.2f} s against {part['young_s']:.2f} s" for name, part in result["parts"].items())
+        goal = f"at most {result['limit']:.1f} {result['unit']}"
     else:
         measured = f"{result['ours']:.0f} {result['unit']} [{result['low']:.0f}, {result['high']:.0f}], {result['hours']} hours, "
         measured += f"{result['cores']} cores; scores after {result['scores_s']:.0f} s"
