@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 SLATE_LOG_HOURS = 48
+FIRST_LOAD_REACTIONS = 100_000  # the newest; more would take long and teach about tastes of long ago
 POPULAR_HOURS = 168  # in which a reaction makes its item likelier to be sampled as a negative
 
 
@@ -88,7 +89,8 @@ def _unshown(spark: "SparkSession", attempt: Attempt) -> "DataFrame":
     return _complete(spark, attempt, _sampled(spark, attempt, hour_start()))
 
 
-def _sampled(spark: "SparkSession", attempt: Attempt, cut: "Column") -> "DataFrame":
+def _sampled(spark: "SparkSession", attempt: Attempt, cut: "Column", at_most: int | None = None) -> "DataFrame":
+    """Examples of the hours' reactions, of the newest ``at_most`` where that is given; what all of them met is no negative."""
     from pyspark.sql import functions as F
 
     from spark_jobs.examples import only_keys_of
@@ -96,7 +98,10 @@ def _sampled(spark: "SparkSession", attempt: Attempt, cut: "Column") -> "DataFra
 
     settings, hours = attempt.settings, attempt.hours
     feedback = read_input(spark, attempt, "feedback", "ingest").where(F.col("hour") <= hours[-1])
-    reactions = labelled_feedback(spark, attempt, hours_of(feedback, attempt)).persist()
+    reactions = labelled_feedback(spark, attempt, hours_of(feedback, attempt))
+    if at_most is not None:
+        reactions = reactions.orderBy(F.desc("ts"), "event_id").limit(at_most)
+    reactions = reactions.persist()
     items = read_input(spark, attempt, "items", "ingest").where(F.col("updated_hour") <= hours[-1])
     items = items.groupBy("item_id").agg(F.min("updated_hour").alias("hour"))
     popular_from = {hour: shift(hour, -POPULAR_HOURS) for hour in hours}
@@ -112,7 +117,7 @@ def _first_load(spark: "SparkSession", attempt: Attempt) -> "DataFrame":
     from spark_jobs.examples import with_features
     from spark_jobs.state import counters_before, history_entries, recent_before, with_counters
 
-    examples = _sampled(spark, attempt, F.col("ts"))
+    examples = _sampled(spark, attempt, F.col("ts"), FIRST_LOAD_REACTIONS)
     found = events(spark, attempt).withColumn("known_from", F.col("as_of") + F.expr("INTERVAL 1 MICROSECOND"))
     deltas = with_counters(found).persist()
     users = examples.select("user_id", "cut").distinct()

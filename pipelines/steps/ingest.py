@@ -75,7 +75,7 @@ def _parsed(spark: "SparkSession", settings: Settings, files: list[LandingFile],
             )
             frame = frame.withColumn("reason", F.when(F.col("copy") == "conflict", "duplicate_conflict").otherwise(F.col("reason")))
         else:
-            frame = frame.withColumns({"hour": F.lit(hours[-1]), "copy": F.lit("first")})
+            frame = frame.withColumns({"hour": F.lit(hours[0]), "copy": F.lit("first")})  # known to all that is made in this pass
         parsed[kind] = frame.persist()
     return parsed
 

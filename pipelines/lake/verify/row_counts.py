@@ -62,7 +62,7 @@ def _check_ingest(
         if one.row.rows_out is None or not all(settled.holds(name, one) for name in (*EVENTS, "items")):
             continue
         events = sum(contents[name].rows_by_hour[hour] for name in EVENTS for hour in one.hours)
-        most = one.row.rows_out - items[one.hours[-1]]
+        most = one.row.rows_out - items[one.hours[0]]
         lines = _item_lines(settings.landing, frozen.get(one.hours[-1]))
         least = one.row.rows_out - lines if lines is not None else None
         if events > most or (least is not None and events < least):

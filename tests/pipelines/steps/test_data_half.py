@@ -232,6 +232,26 @@ def test_rebuilt_hours_say_what_the_hourly_runs_said(root):
         rebuild.hours_to_rebuild(root, START, shift(third, 1))
 
 
+def test_a_log_that_never_says_what_was_shown_teaches_hour_by_hour_and_the_same_in_one_pass(make_root):
+    one, both = make_root("one"), make_root("both")
+    for settings in (one, both):
+        land(settings, "feedback", "one", [click(1, FIRST), click(2, SECOND, "u0"), click(3, SECOND, "stranger"), click(8, SECOND)])
+    build_features.run(one, FIRST)
+    build_features.run(one, SECOND)
+    build_features.run(both, SECOND)
+    found = [row for row in rows(one, "training_examples") if row["hour"] != START]
+    positives = {row["example_id"]: (row["user_id"], row["hour"]) for row in found if row["negative_source"] is None}
+    assert positives == {"c1": ("u1", FIRST), "c2": ("u0", SECOND), "c3": ("stranger", SECOND), "c8": ("u1", SECOND)}
+    assert {row["known_at"] for row in found if row["hour"] == SECOND} == {parse_hour(SECOND)}, "nothing of the hour itself is known"
+    sampled = [row for row in found if row["negative_source"] == "sampled"]
+    met = {(row["user_id"], row["item_id"]) for row in rows(one, "feedback")}
+    assert sampled and not {(row["user_id"], row["item_id"]) for row in sampled} & met
+    assert all(row["propensity"] is None and row["slate_id"] is None for row in found)
+    assert_same_rows(derived(one), derived(both))
+    rebuild.run(one, rebuild.hours_to_rebuild(one, FIRST, None))
+    assert_same_rows(derived(one), derived(both))
+
+
 def test_an_hour_waits_for_its_producers_mark(root):
     marked = root.model_copy(update={"lake": root.lake.model_copy(update={"hour_done": ("impressions",)})})
     land(root, "impressions", "one", [impression(1, FIRST)])

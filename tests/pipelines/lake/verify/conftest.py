@@ -227,7 +227,7 @@ def build(home):
 def _data_half(root, hours, items, impressions, feedback, rows_out):
     last = hours[-1]
     tables = {
-        "items": [{"item_id": item, "updated_hour": last} for item in items],
+        "items": [{"item_id": item, "updated_hour": hours[0]} for item in items],
         "impressions": [
             {"event_id": event, "hour": hour, "slate_id": slate, "position": number % 2}
             for number, (event, hour, slate) in enumerate(impressions)
