@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.local import ports, processes, services
+from pipelines.local import ports, processes, service_records, services
 from pipelines.local.processes import Process
-from pipelines.local.service_records import Record, read_records, write_record
+from pipelines.local.service_records import Record, read_records, services_lock, write_record
 from pipelines.settings import Settings, load_settings
 
 
@@ -63,6 +63,15 @@ def test_many_callers_at_once_start_one_process(settings):
     assert len(server.launched) == 1
     assert {record.process.pid for record in records} == set(server.launched)
     assert answers(records[0])
+
+
+def test_a_second_starter_that_waits_too_long_is_one_line_and_starts_nothing(settings, monkeypatch):
+    monkeypatch.setattr(service_records, "LOCK_TIMEOUT_S", 0.1)
+    server = WebServer()
+    line = r"another process has been starting web for 0\.1 s; see .*logs, then run again"
+    with services_lock(settings, "web"), pytest.raises(UserError, match=line):
+        services._ensure(settings, server)
+    assert server.launched == [] and services.running(settings) == []
 
 
 def test_the_record_is_for_its_owner_alone(settings):
