@@ -33,7 +33,10 @@ def launch(settings: Settings) -> Record:
 
 
 def wait(settings: Settings, record: Record) -> None:
-    processes.wait_until_ready("Spark Connect", record.process, lambda: ports.answers(record.port), Path(record.log), PATIENCE_S)
+    def ready() -> bool:
+        return processes.listens(record.process, record.port)
+
+    processes.wait_until_ready("Spark Connect", record.process, ready, Path(record.log), PATIENCE_S)
 
 
 def _command(settings: Settings, port: int) -> list[str]:
