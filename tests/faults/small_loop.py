@@ -98,7 +98,7 @@ def said(settings: Settings) -> dict[str, list[str]]:
     found = {path.name: _rows(path) for path in settings.warehouse.iterdir() if path.name != "ledger"}
     for folder in ("releases", "candidates"):
         files = (path for path in (settings.home / folder).rglob("*") if path.is_file())
-        found[folder] = sorted(f"{path.relative_to(settings.home)} {sha256(path.read_bytes()).hexdigest()}" for path in files)
+        found[f"files of {folder}"] = sorted(f"{path.relative_to(settings.home)} {sha256(path.read_bytes()).hexdigest()}" for path in files)
     return found
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ def test_a_reader_finds_an_hour_as_it_was_or_as_it_is_and_nothing_between(root_b
     while running.poll() is None:
         for name in BY_HOUR:
             seen[name].add(table_hash(settings, name, hours=HOURS[-1:]))
+        time.sleep(0.1)
     ended_well(running)
     assert all(seen[name] <= whole[name] for name in BY_HOUR), (seen, whole)
     assert sum(map(len, seen.values())) > len(BY_HOUR), "the reader must have seen tables before and after their commit"
@@ -61,6 +63,7 @@ def test_maintenance_beside_a_step_disturbs_neither_it_nor_readers_of_what_was(r
     while any(one.poll() is None for one in both):
         for (name, version), was in pinned.items():
             assert table_hash(settings, name, version=version) == was
+        time.sleep(0.3)
     assert "readable since" in ended_well(*both)[1]
     assert said(settings) == said(load_settings(staged.after[step], {}))
 
