@@ -1,5 +1,6 @@
 """Text to vectors by any Hugging Face encoder: mean pooling for BERT kinds, last token for GPT kinds."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -65,9 +66,21 @@ class Encoder:
         vectors = np.zeros((len(distinct), self.dim), dtype=np.float32)
         for start in range(0, len(distinct), self.batch_size):
             part = slice(start, start + self.batch_size)
-            vectors[part] = self._encode_batch(distinct[part]).float().cpu().numpy()
+            vectors[part] = self._encode_within_memory(distinct[part])
         row = {text: number for number, text in enumerate(distinct)}
         return vectors[[row[text] for text in texts]] if texts else vectors
+
+    def _encode_within_memory(self, texts: list[str]) -> NDArray[np.float32]:
+        """Half a batch at a time where a GPU has no room for it, and on the CPU where it has none for a single text."""
+        try:
+            return np.asarray(self._encode_batch(texts).float().cpu().numpy())
+        except torch.OutOfMemoryError:
+            warnings.warn(f"the GPU has no memory to encode {len(texts)} texts at once; trying half, then the CPU", stacklevel=2)
+        if len(texts) == 1:
+            self._model = self._model.to("cpu")
+            return np.asarray(self._encode_batch(texts).float().cpu().numpy())
+        half = len(texts) // 2
+        return np.concatenate([self._encode_within_memory(part) for part in (texts[:half], texts[half:])])
 
     @torch.inference_mode()
     def _encode_batch(self, texts: list[str]) -> Tensor:

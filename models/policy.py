@@ -148,7 +148,9 @@ def _ascend(
             )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+        norm = nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+        if not torch.isfinite(norm):
+            raise FloatingPointError(f"the gradient of the policy is {norm.item()} at step {step}, expected a finite number")
         optimizer.step()
         if on_metrics is not None:
             on_metrics(step, {"policy_loss": loss.item(), "slate_kl": kl.item(), "slate_entropy": entropy.item()})

@@ -125,6 +125,8 @@ def train_step(state: TrainState, batch: RankerBatch, items: ItemTable, settings
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(state.ranker.parameters(), settings.clip)
+    if not torch.isfinite(norm):  # of a finite loss, as where a root of 0 is taken: the update would make weights nan
+        raise FloatingPointError(f"the gradient of the ranker is {norm.item()} at step {state.step}, expected a finite number")
     state.optimizer.step()
     state.step += 1
     _average(state, settings.ema)

@@ -16,16 +16,43 @@ hypothesis.settings.load_profile("recloop")
 
 
 @pytest.fixture(scope="session")
-def spark_server(tmp_path_factory) -> Iterator[str]:
-    """Address of the session's server."""
-    from pipelines.local.services import down, ensure_spark
+def spark_settings(tmp_path_factory) -> Iterator[Settings]:
+    """The root that the session's server belongs to."""
+    from pipelines.local.services import down
 
     # a server belongs to one root and keeps its session; here some thirty roots share one, and each holds plans of some 70 MB
     settings = load_settings(tmp_path_factory.mktemp("spark-server"), {"RECLOOP__SPARK__HEAP": "4g"})
     try:
-        yield ensure_spark(settings)
+        yield settings
     finally:
         down(settings)
+
+
+@pytest.fixture(scope="session")
+def spark_server(spark_settings) -> str:
+    """Address of the session's server."""
+    from pipelines.local.services import ensure_spark
+
+    return ensure_spark(spark_settings)
+
+
+@pytest.fixture
+def ending_roots(spark_settings, spark_server) -> Iterator[list[Settings]]:
+    """Roots to be forgotten after the test: the server keeps plans of some 70 MB and a Python daemon of 600 MB for each."""
+    from pyspark.sql import SparkSession
+
+    from pipelines.lake.session import connection
+    from pipelines.local import processes
+    from pipelines.local.services import running
+
+    (server,) = [service.pid for service in running(spark_settings) if service.name == "spark"]
+    roots: list[Settings] = []
+    before = processes.members(server)
+    yield roots
+    for settings in roots:
+        SparkSession.builder.remote(connection(settings, spark_server)).create().stop()
+    for daemon in processes.members(server) - before:
+        processes.stop(daemon)
 
 
 @pytest.fixture(scope="session")

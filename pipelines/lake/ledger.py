@@ -1,8 +1,8 @@
 """The ledger: one row an attempt of a step for an hour, written last. A commit without its row did not happen."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow.compute as pc
@@ -49,9 +49,14 @@ class LedgerRow:
 
 
 def write_rows(settings: Settings, new: Sequence[LedgerRow]) -> None:
-    """Appends rows in one commit, each as the next attempt of its step and hour."""
+    """Appends rows in one commit, each as the next attempt of its step and hour.
+
+    A clock that was set back must not put them before what was done: they end after every row that is there.
+    """
     earlier = rows(settings)
-    append_rows(settings, "ledger", [_values(row, 1 + _attempts(earlier, row)) for row in new])
+    after = earlier[-1].ended_at + timedelta(microseconds=1) if earlier else datetime.min.replace(tzinfo=UTC)
+    in_order = [replace(row, ended_at=max(row.ended_at, after)) for row in new]
+    append_rows(settings, "ledger", [_values(row, 1 + _attempts(earlier, row)) for row in in_order])
 
 
 def _attempts(earlier: Sequence[LedgerRow], row: LedgerRow) -> int:

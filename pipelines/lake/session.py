@@ -27,9 +27,9 @@ def spark_session(settings: Settings) -> Iterator["SparkSession"]:
 
     from pipelines.local.services import ensure_spark
 
-    session_id, address = uuid.uuid5(uuid.NAMESPACE_URL, str(settings.home)), ensure_spark(settings)
+    address = ensure_spark(settings)
     builder: Any = SparkSession.builder
-    spark = builder.remote(f"{address}/;session_id={session_id};user_id=recloop").create()
+    spark = builder.remote(connection(settings, address)).create()
     spark.client.set_retry_policies([DefaultPolicy(max_retries=RETRIES, max_backoff=RETRY_MS)])
     try:
         spark.interruptAll()
@@ -44,6 +44,11 @@ def spark_session(settings: Settings) -> Iterator["SparkSession"]:
         raise
     finally:
         spark.client.close()
+
+
+def connection(settings: Settings, address: str) -> str:
+    """The address with the name of the root's session, which every step and every attempt shares."""
+    return f"{address}/;session_id={uuid.uuid5(uuid.NAMESPACE_URL, str(settings.home))};user_id=recloop"
 
 
 def _forget(spark: "SparkSession") -> None:

@@ -30,11 +30,15 @@ def write_file(path: Path, content: bytes) -> None:
     """Replaces the file in one rename, after its bytes are on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".tmp")
-    with open(unfinished, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(unfinished, path)
+    try:
+        with open(unfinished, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(unfinished, path)
+    except OSError:  # a full disk must get its bytes back
+        unfinished.unlink(missing_ok=True)
+        raise
 
 
 def write_once(path: Path, content: bytes) -> None:

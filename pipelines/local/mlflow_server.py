@@ -27,7 +27,10 @@ def launch(settings: Settings) -> Record:
 
 
 def wait(settings: Settings, record: Record) -> None:
-    processes.wait_until_ready("MLflow", record.process, lambda: _is_healthy(record.url), Path(record.log), PATIENCE_S)
+    def ready() -> bool:
+        return processes.listens(record.process, record.port) and _is_healthy(record.url)
+
+    processes.wait_until_ready("MLflow", record.process, ready, Path(record.log), PATIENCE_S)
 
 
 def _command(folder: Path, port: int) -> list[str]:

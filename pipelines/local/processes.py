@@ -13,6 +13,7 @@ from pipelines.errors import UserError
 
 TERM_PATIENCE_S = 20.0
 KILL_PATIENCE_S = 5.0
+_LISTEN = "0A"
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,12 @@ def members(leader: int) -> set[Process]:
     return {process for pid in found if (process := identify(pid)) is not None}
 
 
+def listens(process: Process, port: int) -> bool:
+    """Whether the process, or one that it started, has this port: of two that chose the same one, only one gets it."""
+    sockets = {f"socket:[{inode}]" for inode in _listening(port)}
+    return any(sockets & _open_files(one.pid) for one in members(process.pid))
+
+
 def log_tail(log: Path, lines: int = 8) -> str:
     """Last lines of a log; empty where there is none."""
     if not log.exists():
@@ -89,6 +96,28 @@ def log_tail(log: Path, lines: int = 8) -> str:
     with log.open("rb") as source:
         source.seek(max(0, log.stat().st_size - 4000))
         return "\n".join(source.read().decode("utf-8", "replace").splitlines()[-lines:])
+
+
+def _listening(port: int) -> set[str]:
+    """Inodes of the sockets that listen on the port."""
+    lines = [line.split() for name in ("tcp", "tcp6") for line in _text(f"/proc/net/{name}").splitlines()[1:]]
+    return {fields[9] for fields in lines if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port}
+
+
+def _open_files(pid: int) -> set[str]:
+    found = set()
+    with suppress(OSError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(OSError):  # closed meanwhile
+                found.add(os.readlink(entry))
+    return found
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii")
+    except OSError:
+        return ""
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -106,15 +106,20 @@ def _ensure(settings: Settings, server: Server) -> Record:
         return _fitting(settings, server) or _start(settings, server)
 
 
-def _start(settings: Settings, server: Server) -> Record:
-    """Recorded before it is ready, as made for nothing, so that a starter that is killed leaves no unknown process."""
+def _start(settings: Settings, server: Server, tries: int = 3) -> Record:
+    """Recorded before it is ready, as made for nothing, so that a starter that is killed leaves no unknown process.
+
+    Tried again where another server, of another root perhaps, was quicker to take the port.
+    """
     stop_service(settings, server.NAME)
     record = server.launch(settings)
     write_record(settings, replace(record, made_for=""))
     try:
         server.wait(settings, record)
-    except BaseException:
+    except BaseException as error:
         stop_service(settings, server.NAME)
+        if tries > 1 and isinstance(error, UserError) and not ports.is_free(record.port):
+            return _start(settings, server, tries - 1)
         raise
     write_record(settings, record)
     return record

@@ -33,7 +33,10 @@ def launch(settings: Settings) -> Record:
 
 
 def wait(settings: Settings, record: Record) -> None:
-    processes.wait_until_ready("Spark Connect", record.process, lambda: ports.answers(record.port), Path(record.log), PATIENCE_S)
+    def ready() -> bool:
+        return processes.listens(record.process, record.port)
+
+    processes.wait_until_ready("Spark Connect", record.process, ready, Path(record.log), PATIENCE_S)
 
 
 def _command(settings: Settings, port: int) -> list[str]:
@@ -69,11 +72,11 @@ def _conf(settings: Settings, port: int) -> dict[str, str]:
         "spark.sql.shuffle.partitions": "4",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         "spark.databricks.delta.snapshotPartitions": "2",
+        # VACUUM lists a table by so many tasks: with the default of 10,000 a table of ten files took half a minute and 3 GB
+        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "4",
         "spark.sql.execution.arrow.maxRecordsPerBatch": "2000",
         # an hour compiles more classes than the default 100 hold, and would compile them all again in the next
         "spark.sql.codegen.cache.maxEntries": "1000",
-        # VACUUM makes that many tasks to list a table: 10,000 by default, for minutes of nothing on two cores
-        "spark.sql.sources.parallelPartitionDiscovery.parallelism": "8",
         "spark.python.worker.reuse": "true",
         "spark.python.daemon.module": "spark_jobs.worker_daemon",
         "spark.local.dir": str(scratch),

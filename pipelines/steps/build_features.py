@@ -71,7 +71,7 @@ def _bring_in(spark: "SparkSession", settings: Settings, pending: Sequence[str])
         first_load = left[0] == settings.lake.start_hour
         hours = frozen_range(settings, left[:1] if first_load else left)
         outcome = run_steps(spark, settings, hours, ((ingest, "ingest"), *DERIVING, (advance_caches, STEP)))
-        left = left[len(hours) :]
+        left = [hour for hour in left if hour not in hours]
     assert outcome is not None
     return outcome
 

@@ -44,13 +44,15 @@ def check_complete(settings: Settings, hour: str) -> None:
 
 
 def frozen_range(settings: Settings, pending: Sequence[str]) -> list[str]:
-    """The leading hours that were frozen together, else all that are pending."""
+    """All hours that were frozen together with the first one, else all that are pending.
+
+    Only together are they what they were: records without an hour of their own, as those refused, lie in the last one.
+    """
     row = ledger.frozen(settings, "ingest", pending[0])
     if row is None:
         return list(pending)
     history = ledger.still_frozen(ledger.rows(settings, "ingest"))
-    together = {hour for hour, other in history.items() if other.started_at == row.started_at}
-    return [hour for hour in pending if hour in together]
+    return sorted(hour for hour, other in history.items() if other.started_at == row.started_at)
 
 
 def pulled_files(settings: Settings, kind: str, prefix: str) -> list[LandingFile]:

@@ -11,6 +11,7 @@ from pipelines.lake import ledger
 from pipelines.lake.holds import holds
 from pipelines.lake.metrics import Metric, read_metrics
 from pipelines.registry.gates import Decision, Measured, decide_promotion, load_gates
+from pipelines.registry.release_files import check_models
 from pipelines.registry.releases import (
     ABSTAINED,
     PRODUCTION,
@@ -108,7 +109,10 @@ def _measured(figures: list[Metric], subject: str) -> dict[str, Measured]:
 
 
 def _copy_artifacts(settings: Settings, row: ReleaseRow, champion: ReleaseRow | None, with_policy: bool) -> None:
-    """``releases/<id>/{ranker,policy}``, in one rename; what the hour did not make anew is production's."""
+    """``releases/<id>/{ranker,policy}``, in one rename; what the hour did not make anew is production's.
+
+    Raises UserError for a model that cannot score. The first release has no gates: this alone keeps it from being one of nan.
+    """
     own = candidate_folder(settings, row.hour)
     sources = {RANKER: own / RANKER, POLICY: own / POLICY}
     if champion is not None:
@@ -121,6 +125,7 @@ def _copy_artifacts(settings: Settings, row: ReleaseRow, champion: ReleaseRow | 
         shutil.rmtree(folder, ignore_errors=True)
     for kind, path in sources.items():
         shutil.copytree(path, scratch / kind)
+    check_models(scratch, row.release_id)
     scratch.rename(target)
 
 

@@ -9,6 +9,7 @@ from pipelines.lake import ledger
 from pipelines.lake.session import spark_session
 from pipelines.lake.tables import read_frame
 from pipelines.lake.writes import append_new, overwrite
+from pipelines.registry.release_files import check_models
 from pipelines.registry.releases import ReleaseRow, release_folder, release_in_force
 from pipelines.settings import Settings
 from pipelines.steps.catalogue import input_version
@@ -65,6 +66,7 @@ def _frozen_release(current: Attempt) -> ReleaseRow:
     release = release_in_force(settings, hour, row.release_id if row else None)
     if row is None:
         current.record("frozen", f"release {release.release_id}", release_id=release.release_id)
+    check_models(release_folder(settings, release.release_id), release.release_id)
     return release
 
 

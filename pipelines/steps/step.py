@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from pipelines.clock import wall_clock
-from pipelines.errors import UserError
+from pipelines.errors import TransientError, UserError
 from pipelines.failpoint import failpoint
 from pipelines.lake import ledger
 from pipelines.lake.holds import check_not_frozen
@@ -103,7 +103,14 @@ def settled(current: Attempt) -> Outcome | None:
 
 @contextmanager
 def writer_lock(settings: Settings, name: str) -> Iterator[None]:
-    """One writer of a kind (``spark``, ``gpu``, ``releases``) at a root; a second waits, then fails with a clear line."""
+    """One writer of a kind (``spark``, ``gpu``, ``releases``) at a root. Raises TransientError where another keeps it for too long."""
     settings.run_folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(settings.run_folder / f"{name}.lock", timeout=LOCK_TIMEOUT_S):
+    path = settings.run_folder / f"{name}.lock"
+    try:
+        held = FileLock(path, timeout=LOCK_TIMEOUT_S).acquire()
+    except Timeout:
+        raise TransientError(
+            f"another process has held {path} for {LOCK_TIMEOUT_S} s; let it finish, or end it, and run this step again"
+        ) from None
+    with held:
         yield

@@ -58,11 +58,12 @@ def staged(tmp_path_factory, spark_server, mlflow_url) -> Staged:
 
 
 @pytest.fixture
-def root_before(staged, tmp_path) -> Callable[[str], Settings]:
+def root_before(staged, tmp_path, ending_roots) -> Callable[[str], Settings]:
     """A fresh copy of the root as it is before the step."""
 
     def copy(step: str) -> Settings:
-        return load_settings(Path(shutil.copytree(staged.before[step], tmp_path / "root with space")), {})
+        settings = load_settings(Path(shutil.copytree(staged.before[step], tmp_path / "root with späce")), {})
+        ending_roots.append(settings)
+        return settings
 
     return copy
-

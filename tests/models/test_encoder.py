@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 
 from models.encoder import Encoder
 from models.encoder_files import default_encoder_path
@@ -60,3 +61,33 @@ def test_an_encoder_that_is_not_there_is_named(tmp_path):
         Encoder(str(tmp_path / "none")).encode(["a"])
     with pytest.raises(ValueError, match="'mean' or 'last'"):
         Encoder("anything", pooling="max")
+
+
+@pytest.mark.parametrize(("room", "sizes", "devices"), [(3, [6, 3, 3], []), (0, [6, 3, 1, 1, 2], ["cpu"])], ids=["half", "none"])
+@pytest.mark.filterwarnings("ignore:the GPU has no memory")
+def test_a_gpu_without_room_takes_half_a_batch_and_at_last_the_cpu_does_it(encoder, monkeypatch, room, sizes, devices):
+    expected, encode_batch, tried, moved = encoder.encode(TITLES), encoder._encode_batch, [], []
+
+    def on_a_small_gpu(texts):
+        tried.append(len(texts))
+        if len(texts) > room and not moved:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode_batch(texts)
+
+    monkeypatch.setattr(encoder, "_encode_batch", on_a_small_gpu)
+    monkeypatch.setattr(encoder._model, "to", lambda device: moved.append(device) or encoder._model, raising=False)
+    np.testing.assert_allclose(encoder.encode(TITLES), expected, atol=1e-5)
+    assert (tried[: len(sizes)], moved) == (sizes, devices)
+
+
+def test_less_than_a_batch_at_once_is_said(encoder, monkeypatch):
+    encode_batch = encoder._encode_batch
+
+    def on_a_small_gpu(texts):
+        if len(texts) == len(TITLES):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return encode_batch(texts)
+
+    monkeypatch.setattr(encoder, "_encode_batch", on_a_small_gpu)
+    with pytest.warns(UserWarning, match="no memory to encode 6 texts at once; trying half, then the CPU"):
+        encoder.encode(TITLES)

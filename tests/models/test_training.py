@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 import torch
 
+from models import training
 from models.metrics import auc
 from models.training import FinetuneSettings, TrainState, finetune
 
@@ -102,6 +103,17 @@ def test_a_non_finite_loss_names_the_step(make_ranker_world):
     poisoned = dataclasses.replace(world.batch, labels=torch.full((10, 2), torch.nan))
     with pytest.raises(FloatingPointError, match="ranker loss is nan at step 0"):
         finetune(TrainState.create(world.ranker(), FAST), poisoned, world.items, FAST)
+
+
+def test_a_non_finite_gradient_of_a_finite_loss_is_no_update(make_ranker_world, monkeypatch):
+    world = make_ranker_world(rows=10)
+
+    def loss(ranker, *_):
+        return (ranker.skip.weight.sum() * 0).abs().sqrt()
+
+    monkeypatch.setattr(training, "ranker_loss", loss)
+    with pytest.raises(FloatingPointError, match="the gradient of the ranker is nan at step 0"):
+        finetune(TrainState.create(world.ranker(), FAST), world.batch, world.items, FAST)
 
 
 def test_metrics_are_reported_each_step(make_ranker_world):

@@ -1,5 +1,7 @@
 """The control tables under one writer, two writers, and many."""
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -64,6 +66,33 @@ def test_many_small_files_become_few_and_keep_their_rows(settings, monkeypatch):
         append_rows(settings, "metrics", [figure(HOUR, f"n{number}")])
     assert len(DeltaTable(str(table_path(settings, "metrics"))).file_uris()) <= 5
     assert [name for _, name, _ in found(settings)] == [f"n{number}" for number in range(9)]
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from pipelines.lake.control import append_rows, replace_rows
+from pipelines.settings import load_settings
+settings = load_settings(Path(sys.argv[1]), {})
+row = {"hour": "2026-11-10T08", "name": "b", "subject": "s", "slice": "all", "value": 1.0}
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+if sys.argv[3] == "append":
+    append_rows(settings, "metrics", [row])
+else:
+    replace_rows(settings, "metrics", [row], "name = 'b'")
+"""
+
+
+@pytest.mark.parametrize("room", [0, 300], ids=["none", "some"])
+@pytest.mark.parametrize("how", ["append", "replace"])
+def test_a_disk_that_is_full_is_an_error_and_no_commit(settings, room, how):
+    append_rows(settings, "metrics", [figure(HOUR, "a")])
+    command = [sys.executable, "-c", FULL, str(settings.home), str(room), how]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "File too large" in done.stderr, done
+    assert newest_version(settings, "metrics") == 1 and found(settings) == [(HOUR, "a", 0.0)]
+    append_rows(settings, "metrics", [figure(HOUR, "b")])
+    assert [name for _, name, _ in found(settings)] == ["a", "b"]
 
 
 def test_a_table_that_is_not_there_says_what_to_do(settings):

@@ -3,6 +3,8 @@
 import gzip
 import hashlib
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -46,3 +48,20 @@ def test_times_are_iso_8601_in_utc_to_the_millisecond():
     ts = datetime(2026, 11, 10, 8, 5, 7, 123_000, tzinfo=UTC)
     assert iso([ts.timestamp()]) == ["2026-11-10T08:05:07.123+00:00"]
     assert datetime.fromisoformat(iso([ts.timestamp()])[0]) == ts
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from pipelines.local.landing import write_file
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+write_file(Path(sys.argv[1]), b"x" * 5000)
+"""
+
+
+def test_a_disk_that_is_full_leaves_the_old_file_and_no_part_of_the_new_one(tmp_path):
+    path = tmp_path / "a.jsonl"
+    write_file(path, b"old")
+    done = subprocess.run([sys.executable, "-c", FULL, str(path)], capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "File too large" in done.stderr
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [("a.jsonl", b"old")]

@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import socket
 import stat
 import sys
 from collections.abc import Iterator
@@ -13,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.local import ports, processes, services
+from pipelines.local import ports, processes, service_records, services
 from pipelines.local.processes import Process
-from pipelines.local.service_records import Record, read_records, write_record
+from pipelines.local.service_records import Record, read_records, services_lock, write_record
 from pipelines.settings import Settings, load_settings
 
 
@@ -40,7 +41,7 @@ class WebServer:
         return Record(self.NAME, process, port, f"http://127.0.0.1:{port}", str(log), self.version, {"password": "secret"})
 
     def wait(self, settings: Settings, record: Record, /) -> None:
-        processes.wait_until_ready("web", record.process, lambda: ports.answers(record.port), Path(record.log), 20)
+        processes.wait_until_ready("web", record.process, lambda: processes.listens(record.process, record.port), Path(record.log), 20)
 
 
 @pytest.fixture
@@ -65,11 +66,37 @@ def test_many_callers_at_once_start_one_process(settings):
     assert answers(records[0])
 
 
+def test_a_second_starter_that_waits_too_long_is_one_line_and_starts_nothing(settings, monkeypatch):
+    monkeypatch.setattr(service_records, "LOCK_TIMEOUT_S", 0.1)
+    server = WebServer()
+    line = r"another process has been starting web for 0\.1 s; see .*logs, then run again"
+    with services_lock(settings, "web"), pytest.raises(UserError, match=line):
+        services._ensure(settings, server)
+    assert server.launched == [] and services.running(settings) == []
+
+
 def test_the_record_is_for_its_owner_alone(settings):
     services._ensure(settings, WebServer())
     path = settings.run_folder / "services.json"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert json.loads(path.read_text())["web"]["secrets"] == {"password": "secret"}
+
+
+def test_a_port_that_another_root_took_first_is_not_taken_for_ones_own(settings, monkeypatch):
+    server, choose = WebServer(), ports.choose_port
+    with socket.socket() as quicker:
+
+        def chosen(*arguments):
+            port = choose(*arguments)
+            if not server.launched:
+                quicker.bind(("127.0.0.1", port))
+                quicker.listen()
+            return port
+
+        monkeypatch.setattr(ports, "choose_port", chosen)
+        record = services._ensure(settings, server)
+        assert len(server.launched) == 2 and record.port != quicker.getsockname()[1]
+        assert answers(record) and read_records(settings)["web"] == record
 
 
 def test_changed_code_restarts_the_process(settings):

@@ -16,7 +16,7 @@ from pipelines.lake import ledger
 from pipelines.lake.quarantine import refused, replay
 from pipelines.local.verification import verify
 from pipelines.settings import Source, load_settings
-from pipelines.steps import build_features, maintain_tables, rebuild, step
+from pipelines.steps import build_features, maintain_tables, rebuild, state, step
 from spark_jobs.contracts import COUNTERS, TABLES
 
 START = "2026-11-10T08"
@@ -61,12 +61,13 @@ def first_load(tmp_path_factory, spark_server):
 
 
 @pytest.fixture
-def make_root(tmp_path, first_load, spark_server):
+def make_root(tmp_path, first_load, spark_server, ending_roots):
     """A copy of it."""
 
     def make(name):
         shutil.copytree(first_load, tmp_path / name)
-        return load_settings(tmp_path / name, {"RECLOOP__SPARK__REMOTE": spark_server})
+        ending_roots.append(load_settings(tmp_path / name, {"RECLOOP__SPARK__REMOTE": spark_server}))
+        return ending_roots[-1]
 
     return make
 
@@ -156,6 +157,36 @@ def test_each_record_is_taken_once_and_late_ones_join_the_first_open_hour(root, 
     assert build_features.run(root, FIRST).status == "done"
     assert content(root) == whole, "other code with the same outcome: the same rows, nothing doubled"
     assert_same_caches(caches(root), folded)
+
+
+@pytest.mark.faults
+def test_hours_that_were_taken_together_are_run_again_together(root, monkeypatch):
+    events = [impression(1, FIRST), impression(1, FIRST, "other"), impression(2, SECOND), *(impression(n, FIRST) for n in range(10, 50))]
+    land(root, "impressions", "both", [*events, '{"user_id": "u1"}'])
+    build_features.run(root, SECOND)
+    refused, before = rows(root, "quarantine"), content(root)
+    assert sorted((row["reason"], row["hour"]) for row in refused) == [("duplicate_conflict", SECOND), ("missing_key", SECOND)]
+    for module in (step, build_features):
+        monkeypatch.setattr(module, "code_version", lambda: "mended")
+    assert build_features.run(root, FIRST).status == "done"
+    assert sorted(map(str, rows(root, "quarantine"))) == sorted(map(str, refused)), "each refused record once"
+    assert content(root) == before
+    assert verify(root).findings == []
+
+
+@pytest.mark.faults
+def test_a_mend_of_the_code_with_another_outcome_lands_and_so_does_its_return(root, monkeypatch):
+    two_hours(root)
+    whole, events = content(root), state.events
+    with monkeypatch.context() as patch:
+        patch.setattr(state, "events", lambda *arguments: events(*arguments).where("item_id <> 'm1'"))
+        for module in (step, build_features):
+            patch.setattr(module, "code_version", lambda: "wrong")
+        assert build_features.run(root, FIRST).status == "done"
+        assert {row["item_id"] for row in rows(root, "item_hour") if row["hour"] == FIRST} == {"m2"}
+    assert build_features.run(root, FIRST).status == "done"
+    assert content(root) == whole
+    assert verify(root).findings == []
 
 
 def test_two_hours_in_one_pass_are_the_same_as_one_after_the_other(make_root):

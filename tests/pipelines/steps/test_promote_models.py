@@ -1,11 +1,15 @@
 """The decision out of gate figures: which subject is judged, and what a missing figure does."""
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
+from pipelines.errors import UserError
 from pipelines.hours import end_of, shift
 from pipelines.lake.metrics import Metric, write_metrics
-from pipelines.registry.releases import ReleaseRow, append_decision
-from pipelines.steps.promote_models import _judged
+from pipelines.registry.releases import ReleaseRow, append_decision, release_folder
+from pipelines.steps.candidates import candidate_folder
+from pipelines.steps.promote_models import _copy_artifacts, _judged
 
 START = "2026-11-10T08"
 HOUR = shift(START, 24)
@@ -76,3 +80,15 @@ def test_a_failure_outweighs_missing_evidence(judged):
 
 def test_without_production_there_is_nothing_to_compare_with(settings):
     assert _judged(settings, START, None)[0].verdict == "promote"
+
+
+def test_a_model_of_no_numbers_becomes_no_release_even_where_nothing_judges_it(settings, save_release):
+    own = candidate_folder(settings, START)
+    save_release(own, text_dim=6)
+    weights = load_file(own / "ranker" / "model.safetensors")
+    save_file({name: weight * torch.nan for name, weight in weights.items()}, own / "ranker" / "model.safetensors")
+    versions = {"encoder": "1", "ranker": "1", "policy": "1"}
+    row = ReleaseRow("r000001", START, versions, "bootstrap", "production", "promote_models", START, end_of(START))
+    with pytest.raises(UserError, match=r"release r000001, ranker: .* are not finite; expected a model that scoring can load"):
+        _copy_artifacts(settings, row, None, True)
+    assert not release_folder(settings, "r000001").exists()
