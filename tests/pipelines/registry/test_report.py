@@ -48,7 +48,8 @@ def root(settings: Settings) -> Settings:
     failed = done("ingest", FIRST, 1, status="failed", detail="UserError: 12 % refused <script>alert(1)</script>")
     ledger.write_rows(settings, [failed])
     ledger.write_rows(settings, [done("ingest", FIRST, 4, rows_out=1000), done("ingest", shift(FIRST, 1), 6, rows_out=3000)])
-    together = {"started_at": end_of(FIRST), "ended_at": end_of(FIRST) + timedelta(seconds=10), "seconds": {"learn": 8.0}}
+    began = end_of(second) + timedelta(minutes=1)
+    together = {"started_at": began, "ended_at": began + timedelta(seconds=10), "seconds": {"learn": 8.0}}
     shared = [LedgerRow(hour, "finetune_ranker", "done", "abc", **together) for hour in (FIRST, shift(FIRST, 1))]  # type: ignore[arg-type]
     ledger.write_rows(settings, shared)
     return settings
