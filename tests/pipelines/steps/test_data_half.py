@@ -4,6 +4,7 @@ import gzip
 import json
 import shutil
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from operator import itemgetter
 
@@ -13,6 +14,7 @@ from deltalake import DeltaTable
 from pipelines.errors import TransientError, UserError
 from pipelines.hours import end_of, parse_hour, shift
 from pipelines.lake import ledger
+from pipelines.lake.metrics import Metric, write_metrics
 from pipelines.lake.quarantine import refused, replay
 from pipelines.local.verification import verify
 from pipelines.settings import Source, load_settings
@@ -385,3 +387,21 @@ def test_maintenance_changes_no_row_and_no_version_that_may_still_be_read(root, 
     assert_same_caches(caches(root), folded)
     assert DeltaTable(str(root.warehouse / "user_features"), version=pinned).to_pyarrow_table().sort_by("user_id") == as_of_first
     assert verify(root).findings == []
+
+
+def test_maintenance_drops_the_hours_past_a_tables_retention_and_no_other(root, monkeypatch):
+    two_hours(root)
+    write_metrics(root, FIRST, [Metric("figure", "old", 1.0)])
+    write_metrics(root, SECOND, [Metric("figure", "new", 1.0)])
+    before = content(root)
+    for name in ("training_examples", "metrics"):
+        monkeypatch.setitem(TABLES, name, replace(TABLES[name], retention_days=0))
+    planned = {part.table: part for part in maintain_tables.plan(root)}
+    assert (planned["training_examples"].drop_before, planned["training_examples"].dropped) == (SECOND, 2)
+    maintain_tables.run(root)
+    assert {row["hour"] for row in rows(root, "training_examples")} == {row["hour"] for row in rows(root, "metrics")} == {SECOND}
+    kept = content(root)
+    assert {name: kept[name] for name in kept if name != "training_examples"} == {n: before[n] for n in before if n != "training_examples"}
+    assert verify(root).findings == []
+    land(root, "impressions", "next", [impression(5, shift(START, 3))])
+    assert build_features.run(root, shift(START, 3)).status == "done"
