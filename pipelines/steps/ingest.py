@@ -65,8 +65,7 @@ def _parsed(spark: "SparkSession", settings: Settings, files: list[LandingFile],
     for kind in sorted({file.kind for file in files}):
         own = [file for file in files if file.kind == kind]
         lines = read_lines(spark, [(_path(settings, f), f.kind) for f in own], settings.lake.max_record_bytes)
-        frame = parse(lines, kind, latest)
-        frame = frame.withColumn("raw", F.when(F.col("reason").isNotNull(), F.col("raw"))).persist()
+        frame = parse(lines, kind, latest).persist()
         if kind in EVENTS:
             frame = with_hour(frame, hours).transform(_without_earlier, settings, own)
             held = read_frame(spark, settings, kind).where(~F.col("hour").isin(list(hours)))
@@ -76,7 +75,8 @@ def _parsed(spark: "SparkSession", settings: Settings, files: list[LandingFile],
             frame = frame.withColumn("reason", F.when(F.col("copy") == "conflict", "duplicate_conflict").otherwise(F.col("reason")))
         else:
             frame = frame.withColumns({"hour": F.lit(hours[0]), "copy": F.lit("first")})  # known to all that is made in this pass
-        parsed[kind] = frame.persist()
+        # not sooner: which record contradicts another one shows only beside the others, and its bytes are kept too
+        parsed[kind] = frame.withColumn("raw", F.when(F.col("reason").isNotNull(), F.col("raw"))).persist()
     return parsed
 
 

@@ -54,8 +54,9 @@ class Log(RuleBasedStateMachine):
         self.settings = load_settings(self.home, {})
         ending_roots.append(self.settings)
         self.model, self.newest, self.frozen, self.numbers, self.grown = LogModel(), START, {}, count(), False
-        for row in rows(self.settings, "feedback"):
-            self.model.taken["feedback"][row["event_id"]] = (START, {**row, "ts": row["ts"].isoformat()})
+        for kind in KINDS:
+            for row in rows(self.settings, kind):
+                self.model.taken[kind][row["event_id"]] = (START, {**row, "ts": row["ts"].isoformat()})
         self.lines = {kind: [] for kind in KINDS}
 
     def teardown(self):
@@ -195,7 +196,7 @@ def rows(settings, table):
 
 @pytest.fixture(scope="module")
 def first_load(tmp_path_factory, spark_server):
-    """A root whose first load of five items and six ratings is done."""
+    """A root whose first load of five items and six ratings is done; its log says what is shown."""
     home = tmp_path_factory.mktemp("log")
     lake = f"lake: {{start_hour: {START}, now: loop, refused_share: 1.0}}"
     (home / "recloop.yaml").write_text(f"{lake}\nspark: {{remote: '{spark_server}'}}\n")
@@ -204,6 +205,8 @@ def first_load(tmp_path_factory, spark_server):
         {"event_id": f"h{n}", "user_id": f"u{n % 2}", "item_id": f"m{n % 5}", "ts": f"{START}:0{n}:00Z", "type": "rating", "value": 5}
         for n in range(6)
     ])  # fmt: skip
+    shown = {"event_id": "i0", "request_id": "r", "user_id": "u9", "item_id": "m0", "position": 0, "ts": f"{START}:00:00Z"}
+    land(home, "impressions", "history", [shown])
     settings = load_settings(home, {})
     assert build_features.run(settings, START).status == "done"
     return settings

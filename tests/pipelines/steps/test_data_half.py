@@ -207,10 +207,12 @@ def test_two_hours_in_one_pass_are_the_same_as_one_after_the_other(make_root):
 def test_refused_records_are_kept_with_their_reason_and_too_many_stop_the_hour(root):
     good = [impression(n, FIRST) for n in range(40)]
     odd = '{"user_id": "u1",  "item_id": "m1", "position": "first"}'
-    land(root, "impressions", "mixed", [*good, odd])
+    other = json.dumps(impression(0, FIRST, "other"))
+    land(root, "impressions", "mixed", [*good, odd, other])
     build_features.run(root, FIRST)
-    (refused,) = rows(root, "quarantine")
-    assert (refused["raw"].decode(), refused["reason"], refused["hour"], refused["line"]) == (odd, "missing_key", FIRST, 41)
+    found = sorted((row["line"], row["raw"].decode(), row["reason"], row["hour"]) for row in rows(root, "quarantine"))
+    assert found == [(41, odd, "missing_key", FIRST), (42, other, "duplicate_conflict", FIRST)]
+    assert {part.reason: part.sample for part in refused(root)} == {"missing_key": odd, "duplicate_conflict": other}
     before = content(root)
     land(root, "impressions", "bad", [impression(50, SECOND), odd, odd])
     with pytest.raises(UserError, match=r"66\.7% of 3 records refused \(missing_key 2\), at most 5\.0% allowed"):
