@@ -1,5 +1,6 @@
 """Training examples of the hours, with features as known before each hour, and revisions for feedback that came late."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.hours import shift
@@ -22,10 +23,7 @@ def build_examples(spark: "SparkSession", attempt: Attempt) -> Outcome:
 
     settings = attempt.settings
     with attempt.stage("compute"):
-        if attempt.hours[0] == settings.lake.start_hour:
-            build = _first_load
-        else:
-            build = _shown if _says_what_was_shown(spark, attempt) else _unshown
+        build = _first_load if attempt.hours[0] == settings.lake.start_hour else _after
         frame = build(spark, attempt).select(*TABLES["training_examples"].schema.names)
     with attempt.stage("write"):
         version = replace_hours(frame, settings, "training_examples", attempt.hours, attempt.step)
@@ -75,30 +73,34 @@ def _earliest(attempt: Attempt) -> str:
     return shift(attempt.hours[0], -int(max(attempt.settings.attribution_h.values())) - 1)
 
 
-def _says_what_was_shown(spark: "SparkSession", attempt: Attempt) -> bool:
+def _after(spark: "SparkSession", attempt: Attempt) -> "DataFrame":
+    """Examples of what was shown; in hours before the log's first impression, of reactions with sampled negatives."""
     from pyspark.sql import functions as F
 
-    impressions = read_input(spark, attempt, "impressions", "ingest")
-    return not impressions.where(F.col("hour") <= attempt.hours[-1]).isEmpty()
-
-
-def _unshown(spark: "SparkSession", attempt: Attempt) -> "DataFrame":
-    """Reactions of these hours with sampled negatives, features as known before each one's hour."""
     from spark_jobs.examples import hour_start
 
-    return _complete(spark, attempt, _sampled(spark, attempt, hour_start()))
+    impressions = read_input(spark, attempt, "impressions", "ingest").where(F.col("hour") <= attempt.hours[-1])
+    row = impressions.agg(F.min("hour").alias("hour")).first()
+    first_shown = row["hour"] if row and row["hour"] else "~"
+    silent = [hour for hour in attempt.hours if hour < first_shown]
+    if not silent:
+        return _shown(spark, attempt)
+    sampled = _complete(spark, attempt, _sampled(spark, attempt, silent, hour_start()))
+    return sampled if len(silent) == len(attempt.hours) else sampled.unionByName(_shown(spark, attempt))
 
 
-def _sampled(spark: "SparkSession", attempt: Attempt, cut: "Column", at_most: int | None = None) -> "DataFrame":
-    """Examples of the hours' reactions, of the newest ``at_most`` where that is given; what all of them met is no negative."""
+def _sampled(
+    spark: "SparkSession", attempt: Attempt, hours: Sequence[str], cut: "Column", at_most: int | None = None
+) -> "DataFrame":
+    """Examples of these hours' reactions, of the newest ``at_most`` where that is given; what all of them met is no negative."""
     from pyspark.sql import functions as F
 
     from spark_jobs.examples import only_keys_of
     from spark_jobs.unshown import Log, unshown_examples
 
-    settings, hours = attempt.settings, attempt.hours
+    settings = attempt.settings
     feedback = read_input(spark, attempt, "feedback", "ingest").where(F.col("hour") <= hours[-1])
-    reactions = labelled_feedback(spark, attempt, hours_of(feedback, attempt))
+    reactions = labelled_feedback(spark, attempt, feedback.where(F.col("hour").isin(list(hours))))
     if at_most is not None:
         reactions = reactions.orderBy(F.desc("ts"), "event_id").limit(at_most)
     reactions = reactions.persist()
@@ -117,7 +119,7 @@ def _first_load(spark: "SparkSession", attempt: Attempt) -> "DataFrame":
     from spark_jobs.examples import with_features
     from spark_jobs.state import counters_before, history_entries, recent_before, with_counters
 
-    examples = _sampled(spark, attempt, F.col("ts"), FIRST_LOAD_REACTIONS)
+    examples = _sampled(spark, attempt, attempt.hours, F.col("ts"), FIRST_LOAD_REACTIONS)
     found = events(spark, attempt).withColumn("known_from", F.col("as_of") + F.expr("INTERVAL 1 MICROSECOND"))
     deltas = with_counters(found).persist()
     users = examples.select("user_id", "cut").distinct()

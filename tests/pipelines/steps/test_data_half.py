@@ -22,7 +22,7 @@ from pipelines.steps import build_features, maintain_tables, rebuild, state, ste
 from spark_jobs.contracts import COUNTERS, TABLES
 
 START = "2026-11-10T08"
-FIRST, SECOND = shift(START, 1), shift(START, 2)
+FIRST, SECOND, THIRD = (shift(START, n) for n in (1, 2, 3))
 
 
 def at(hour, minute=10):
@@ -271,10 +271,14 @@ def test_a_log_that_never_says_what_was_shown_teaches_hour_by_hour_and_the_same_
     one, both = make_root("one"), make_root("both")
     for settings in (one, both):
         land(settings, "feedback", "one", [click(1, FIRST), click(2, SECOND, "u0"), click(3, SECOND, "stranger"), click(8, SECOND)])
+        land(settings, "impressions", "begin", [impression(9, THIRD)])
+        land(settings, "feedback", "shown", [click(9, THIRD), click(4, THIRD)])
     build_features.run(one, FIRST)
     build_features.run(one, SECOND)
-    build_features.run(both, SECOND)
-    found = [row for row in rows(one, "training_examples") if row["hour"] != START]
+    build_features.run(one, THIRD)
+    build_features.run(both, THIRD)
+    assert [row["example_id"] for row in rows(one, "training_examples") if row["hour"] == THIRD] == ["i9"], "from then on what was shown"
+    found = [row for row in rows(one, "training_examples") if row["hour"] in (FIRST, SECOND)]
     positives = {row["example_id"]: (row["user_id"], row["hour"]) for row in found if row["negative_source"] is None}
     assert positives == {"c1": ("u1", FIRST), "c2": ("u0", SECOND), "c3": ("stranger", SECOND), "c8": ("u1", SECOND)}
     assert {row["known_at"] for row in found if row["hour"] == SECOND} == {parse_hour(SECOND)}, "nothing of the hour itself is known"
