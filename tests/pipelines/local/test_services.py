@@ -89,6 +89,7 @@ def test_a_port_that_another_root_took_first_is_not_taken_for_ones_own(settings,
         def chosen(*arguments):
             port = choose(*arguments)
             if not server.launched:
+                quicker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of earlier tests may linger
                 quicker.bind(("127.0.0.1", port))
                 quicker.listen()
             return port
