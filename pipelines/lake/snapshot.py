@@ -9,7 +9,7 @@ from deltalake.exceptions import DeltaError
 
 from pipelines.errors import UserError
 from pipelines.lake import ledger
-from pipelines.lake.tables import read_table
+from pipelines.lake.tables import read_table, table_path
 from pipelines.settings import Settings
 from spark_jobs.contracts import TABLES
 
@@ -30,14 +30,15 @@ class Snapshot:
 
         Raises UserError where no step up to the hour wrote the table, or its files are past retention.
         """
-        if name not in TABLES:
-            raise UserError(f"unknown table {name!r}; tables: {', '.join(sorted(TABLES))}")
+        table_path(settings, name)
         if name not in self.versions:
             raise UserError(f"no step up to {self.hour} wrote {name}; tables of that hour: {', '.join(sorted(self.versions))}")
-        until = next((pc.field(key) <= self.hour for key in ("hour", "updated_hour") if key in TABLES[name].schema.names), None)
-        both = until if where is None else (where if until is None else until & where)
+        for key in ("hour", "updated_hour"):
+            if key in TABLES[name].schema.names:
+                until = pc.field(key) <= self.hour
+                where = until if where is None else until & where
         try:
-            return read_table(settings, name, version=self.versions[name], columns=columns, where=both)
+            return read_table(settings, name, version=self.versions[name], columns=columns, where=where)
         except (DeltaError, OSError) as error:
             raise UserError(
                 f"{name} as of {self.hour} (version {self.versions[name]}) is past retention: {str(error).splitlines()[0]}; "

@@ -40,7 +40,7 @@ def run(settings: Settings, hour: str) -> Outcome:
         if not pending:
             with attempt(settings, STEP, [hour]) as current:
                 return current.record("unchanged", "the hour was finished by this code")
-        if ledger.frozen(settings, "ingest", pending[-1]) is None:
+        if settings.lake.objects and ledger.frozen(settings, "ingest", pending[-1]) is None:
             pull_objects(settings)  # the marks of complete hours come with them
         for missing in pending:
             check_complete(settings, missing)

@@ -70,7 +70,7 @@ class ExampleReader:
 
     def count(self, hours: Sequence[str]) -> int:
         """Examples that these hours hold."""
-        return self._read(hours, columns=["example_id"]).num_rows
+        return self._read(hours, columns=["hour"]).num_rows
 
     def sampled_negatives(self, hours: Sequence[str]) -> int:
         """Rows of these hours that nobody was shown: they were sampled for a log without impressions."""
