@@ -32,7 +32,7 @@ def auc(labels: Array, scores: Array, weight: Array | None = None) -> float:
 def auc_per_user(labels: Array, scores: Array, user: Array) -> float:
     """Mean over users that have both classes of their AUC, weighted by impressions; nan where there is none."""
     _, row = np.unique(user, return_inverse=True)
-    total, count = _auc_sums(labels, scores, row)
+    total, count = auc_sums(labels, scores, row)
     return float(total.sum() / count.sum()) if count.sum() else float("nan")
 
 
@@ -124,13 +124,18 @@ def user_bootstrap_difference(
     return float(gain.sum() / count.sum()), float(low), float(high)
 
 
-def _base_entropy(labels: Array) -> float:
-    rate = np.full(1, np.clip(np.mean(labels), _EPSILON, 1 - _EPSILON))
-    return float(log_losses(rate, rate)[0])
+def user_bootstrap_mean(values: Array, user: Array, resamples: int = 1000, seed: int = 7) -> tuple[float, float, float]:
+    """(mean, low, high) of the values, 95 %, users resampled with all of their values."""
+    _, row = np.unique(user, return_inverse=True)
+    total, count = np.bincount(row, values), np.bincount(row).astype(np.float64)
+    times = np.random.default_rng(seed).poisson(1.0, (resamples, len(count))).astype(np.float64)
+    weight = times @ count
+    low, high = np.quantile((times @ total)[weight > 0] / weight[weight > 0], [0.025, 0.975])
+    return float(np.mean(values)), float(low), float(high)
 
 
-def _auc_sums(labels: Array, scores: Array, row: Array) -> tuple[Floats, Floats]:
-    """AUC times impressions, and impressions, of each user; both 0 where a class is missing."""
+def auc_sums(labels: Array, scores: Array, row: Array) -> tuple[Floats, Floats]:
+    """AUC times rows, and rows, of each group (numbers from 0, ``row``); both 0 where a class is missing."""
     order = np.lexsort((scores, row))
     user, score = row[order], np.asarray(scores)[order]
     positive = (labels[order] >= 0.5).astype(np.float64)
@@ -148,6 +153,11 @@ def _auc_sums(labels: Array, scores: Array, row: Array) -> tuple[Floats, Floats]
     return area * count, count
 
 
+def _base_entropy(labels: Array) -> float:
+    rate = np.full(1, np.clip(np.mean(labels), _EPSILON, 1 - _EPSILON))
+    return float(log_losses(rate, rate)[0])
+
+
 def _log_loss_sums(labels: Array, probabilities: Array, row: Array) -> tuple[Floats, Floats]:
     total = np.bincount(row, log_losses(labels, probabilities)).astype(np.float64)
     return total, np.bincount(row).astype(np.float64)
@@ -159,7 +169,7 @@ def _normalized_entropy_sums(labels: Array, probabilities: Array, row: Array) ->
 
 
 _USER_SUMS: dict[str, Callable[[Array, Array, Array], tuple[Floats, Floats]]] = {
-    "auc_per_user": _auc_sums,
+    "auc_per_user": auc_sums,
     "log_loss": _log_loss_sums,
     "normalized_entropy": _normalized_entropy_sums,
 }

@@ -322,21 +322,22 @@ def evaluate(
     context: typer.Context,
     candidates: Annotated[Path, typer.Option(help="CSV, JSON Lines or Parquet: impression_id, user, item, ts, label.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet: impression_id, item, score, prob.")] = Path("scored.csv"),
+    figures: Annotated[Path | None, typer.Option(help="JSON file for all figures, gains and slices.")] = None,
 ) -> None:
-    """Score given candidate sets hour by hour by what the loop knew before each hour, to compare it with another system."""
+    """Score given candidate sets test-then-train, and say what hourly learning gains over daily and frozen."""
     from functools import partial
 
+    from pipelines.evaluation.evaluate import evaluate as walk_and_score
+    from pipelines.local.evaluation_screen import print_hour, print_scored
     from pipelines.local.in_process import explained
-    from pipelines.steps.evaluate_candidates import evaluate_candidates, overall
 
-    settings = _settings(context)
-    found = explained(settings, "evaluate", partial(evaluate_candidates, settings, candidates, output))
-    for one in found:
-        met = f"{one.new_users} users and {one.unknown_items} items never met"
-        print(f"{one.hour}  {one.rows:,} rows  AUC {one.auc:.4f}  per user {one.auc_per_user:.4f}  nDCG@10 {one.ndcg_10:.4f}  "
-              f"NE {one.normalized_entropy:.4f}  {met}")  # fmt: skip
-    print("all hours, by rows: " + ", ".join(f"{name} {value:.4f}" for name, value in overall(found).items()))
-    print(f"written: {output}")
+    console = _console()
+    scored = explained(
+        _settings(context), "evaluate",
+        partial(walk_and_score, _settings(context), candidates, output, figures, partial(print_hour, console)),
+    )  # fmt: skip
+    print_scored(console, scored)
+    print(f"written: {output}{f' and {figures}' if figures else ''}")
 
 
 @app.command(rich_help_panel=LOOK)

@@ -29,7 +29,7 @@ def print_summary(console: Console, summary: Summary) -> None:
 def print_recommendations(console: Console, user_id: str, rows: Sequence[Recommendation]) -> None:
     first = rows[0]
     title = f"Recommendations for {user_id}: slate of hour {first.hour}, release {first.release_id}"
-    table = _table(title, "#", "title", "item", "score", "propensity", "from", "why")
+    table = plain_table(title, "#", "title", "item", "score", "propensity", "from", "why")
     for row in rows:
         cells = (str(row.position + 1), row.title, row.item_id, f"{row.score:.3f}", f"{row.propensity:.3f}", row.source, row.reason)
         table.add_row(*map(Text, cells))
@@ -38,7 +38,7 @@ def print_recommendations(console: Console, user_id: str, rows: Sequence[Recomme
 
 def print_status(console: Console, status: Status) -> None:
     console.print(f"root {status.home}, domain {status.domain}", soft_wrap=True)
-    steps = _table("Steps", "step", "newest hour", "last attempt", "detail")
+    steps = plain_table("Steps", "step", "newest hour", "last attempt", "detail")
     for step in status.steps:
         last = f"{step.last} {step.last_hour}" if step.last else "never ran"
         steps.add_row(step.step, step.newest_hour or "–", last, Text(step.detail or ""))
@@ -54,7 +54,7 @@ def print_status(console: Console, status: Status) -> None:
 def _rewards(hours: Sequence[HourSummary]) -> Table:
     arms = [arm for arm in ARMS if arm in hours[-1].figures.rewards]
     names = [_name(arm).replace(" ", "\n") for arm in arms]
-    table = _table("Expected reward a slate, by the hour that drew it", "hour", "events", *names)
+    table = plain_table("Expected reward a slate, by the hour that drew it", "hour", "events", *names)
     for hour in hours:
         table.add_row(hour.hour, f"{hour.events:,}", *[_number(hour.figures.rewards.get(arm)) for arm in arms])
     return table
@@ -62,14 +62,14 @@ def _rewards(hours: Sequence[HourSummary]) -> Table:
 
 def _differences(hours: Sequence[HourSummary]) -> Table:
     title = "What the loop is worth more than the others, with 95 % of resampled users"
-    table = _table(title, "hour", *[f"{LOOP} − {_name(arm)}" for arm in LESS])
+    table = plain_table(title, "hour", *[f"{LOOP} − {_name(arm)}" for arm in LESS])
     for hour in hours:
         table.add_row(hour.hour, *[_difference(hour.figures.differences.get(arm)) for arm in LESS])
     return table
 
 
 def _decisions(hours: Sequence[HourSummary]) -> Table:
-    table = _table("Releases", "hour", "drawn by", "ranker", "policy", "decision", "why")
+    table = plain_table("Releases", "hour", "drawn by", "ranker", "policy", "decision", "why")
     for hour in hours:
         drawn_by = hour.in_force
         versions = [f"v{drawn_by.versions[kind]}" if drawn_by else "" for kind in ("ranker", "policy")]
@@ -84,13 +84,13 @@ def _totals(summary: Summary) -> Table:
     total, first, last = summary.total, summary.hours[0].hour, summary.hours[-1].hour
     slates = next((metric.n for metric in total.rewards.values()), 0) or 0
     share = f"; share of the best reached: {_share(total.share)}" if total.share else ""
-    table = _table(f"All live hours {first} to {last}, {slates:,} slates{share}", "arm", "reward", "loop − arm [95 %]", "what it is")
+    table = plain_table(f"All live hours {first} to {last}, {slates:,} slates{share}", "arm", "reward", "loop − arm [95 %]", "what it is")
     for arm, metric in total.rewards.items():
         table.add_row(_name(arm), _number(metric), _difference(total.differences.get(arm)), MEANING.get(arm, ""))
     return table
 
 
-def _table(title: str, *columns: str) -> Table:
+def plain_table(title: str, *columns: str) -> Table:
     table = Table(title=Text(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1))
     for column in columns:
         table.add_column(column, min_width=len("2026-11-23T20") if column == "hour" else None)

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from models.hashing import id_hash, uniform
 from models.records import RankerBatch
 from pipelines.hours import hour_number, shift
-from pipelines.lake.holds import without_poisoned
-from pipelines.lake.tables import read_table
+from pipelines.lake.held import HeldHours
 from pipelines.settings import Settings
 from pipelines.steps.folds import in_gate_fold
 from spark_jobs.catalogue import Catalogue
@@ -41,20 +40,26 @@ class Window:
 
 @dataclass(frozen=True)
 class ExampleReader:
-    """Reads ``training_examples`` at one version, for a ranker's input columns."""
+    """Reads ``training_examples`` at one version, for a ranker's input columns. ``poisoned`` hours teach nothing."""
 
     settings: Settings
-    version: int
+    examples: HeldHours
     catalogue: Catalogue
     names: tuple[str, ...]
     tasks: tuple[str, ...]
+    poisoned: frozenset[str] = frozenset()
+
+    def teaching(self, hours: Sequence[str]) -> list[str]:
+        """The hours that may teach."""
+        return [hour for hour in hours if hour not in self.poisoned]
 
     def fresh(self, hour: str, gate: bool) -> Rows:
         """The revisions that arrived in the hour, of the gate fold or of the others; a late label counts once, net.
 
         Of an hour with more than ``ranker.rows_an_hour``, such as the first load of a long log, the rows of the newest events.
         """
-        table = self._read([hour], self._newest(hour))
+        newest = self._newest(hour)
+        table = self.examples.read([hour], newest, hold=newest is None)
         return self._rows(table.filter(pa.array(in_gate_fold(self.settings, table["user_id"], hour) == gate)), corrections=not gate)
 
     def _newest(self, hour: str) -> "pc.Expression | None":
@@ -98,8 +103,7 @@ class ExampleReader:
             return None
         settings, first_load = self.settings, self.settings.lake.start_hour
         oldest = shift(before, -24 * settings.ranker.replay_days)
-        earlier = [hour for hour in self._hours() if oldest <= hour < before and hour != first_load]
-        hours = without_poisoned(settings, earlier)
+        hours = self.teaching([hour for hour in self.examples.hours if oldest <= hour < before and hour != first_load])
         chance = {hour: float(uniform(settings.seed, _REPLAY_HOUR, hour_number(before), hour_number(hour))) for hour in hours}
         chosen = sorted(sorted(hours, key=chance.__getitem__)[:REPLAY_HOURS])
         if not chosen:
@@ -114,17 +118,12 @@ class ExampleReader:
         return lambda table: in_gate_fold(self.settings, table["user_id"], hour) == gate
 
     def _read(self, hours: Sequence[str], where: "pc.Expression | None" = None, columns: Sequence[str] | None = None) -> pa.Table:
-        return read_table(self.settings, "training_examples", hours=hours, version=self.version, where=where, columns=columns)
-
-    def _hours(self) -> list[str]:
-        column = read_table(self.settings, "training_examples", version=self.version, columns=["hour"])["hour"]
-        return sorted(pc.unique(column).to_pylist())
+        return self.examples.read(hours, where, columns)
 
     def _final_labels(self, hours: Sequence[str]) -> pa.Table:
         """example_id, revision, labels of the last revision of every example that got one between these hours."""
-        span = (pc.field("hour") >= hours[0]) & (pc.field("hour") <= hours[-1]) & (pc.field("revision") > 0)
-        columns = ["example_id", "revision", "labels"]
-        found = read_table(self.settings, "training_examples", version=self.version, where=span, columns=columns)
+        span = [hour for hour in self.examples.hours if hours[0] <= hour <= hours[-1]]
+        found = self._read(span, pc.field("revision") > 0, ["example_id", "revision", "labels"])
         order = found.sort_by([("example_id", "ascending"), ("revision", "descending")])
         ids = order["example_id"].to_numpy(zero_copy_only=False)
         return order.filter(pa.array(np.concatenate([[True], ids[1:] != ids[:-1]]) if len(ids) else np.zeros(0, bool)))

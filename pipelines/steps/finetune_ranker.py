@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from pipelines.clock import check_hour
 from pipelines.hours import hour_range, shift
 from pipelines.lake import ledger
+from pipelines.lake.held import HeldHours
+from pipelines.lake.holds import holds
 from pipelines.lake.metrics import Metric, write_metrics
 from pipelines.registry.releases import production_before
 from pipelines.settings import Settings
@@ -49,7 +51,7 @@ def _learn(current: Attempt) -> Outcome:
     if learned is None:
         return current.record("unchanged", "no examples in these hours: the ranker stays as it is")
     with current.stage("window"):
-        hours = judged_hours(settings, hour)
+        hours = judged_hours(reader, hour)
         window = reader.window(hours) if champion and hours else None
     with current.stage("reach"):
         by = window.calibrating if window and len(window.calibrating) else None
@@ -75,8 +77,9 @@ def example_reader(current: Attempt, encoder_version: str) -> "ExampleReader":
     from spark_jobs.counters import counter_names
 
     tasks = current.settings.reward.tasks
-    version = input_version(current, "training_examples")
-    return ExampleReader(current.settings, version, hour_catalogue(current, encoder_version), counter_names(tasks), tasks)
+    settings, catalogue = current.settings, hour_catalogue(current, encoder_version)
+    examples = HeldHours(settings, "training_examples", input_version(current, "training_examples"))
+    return ExampleReader(settings, examples, catalogue, counter_names(tasks), tasks, frozenset(holds(settings, "poison")))
 
 
 def _register(

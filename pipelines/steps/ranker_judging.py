@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from models.artifacts import load_ranker
 from models.ranker import Ranker
 from pipelines.hours import hour_range, shift
-from pipelines.lake.holds import without_poisoned
 from pipelines.lake.metrics import Metric
 from pipelines.registry.gates import Measured
 from pipelines.registry.judging import prequential_record, ranker_figures, user_codes
@@ -65,10 +64,11 @@ def judge(reader: ExampleReader, hour: str, candidate: Ranker, champion: Release
     return Judged(measured, _labels(rows), found)
 
 
-def judged_hours(settings: Settings, hour: str) -> Sequence[str]:
+def judged_hours(reader: ExampleReader, hour: str) -> Sequence[str]:
     """The gates' window up to ``hour``, without poisoned hours and the first load, whose negatives were sampled."""
+    settings = reader.settings
     first = shift(settings.lake.start_hour or hour, 1)
-    return without_poisoned(settings, hour_range(max(shift(hour, 1 - settings.gates.window_h), first), hour))
+    return reader.teaching(hour_range(max(shift(hour, 1 - settings.gates.window_h), first), hour))
 
 
 def release_ranker(settings: Settings, release: ReleaseRow) -> Ranker:

@@ -9,7 +9,6 @@ from models.artifacts import load_ranker
 from models.ranker import Ranker, RankerConfig
 from models.records import RankerBatch
 from models.training import FinetuneSettings, TrainState, finetune
-from pipelines.lake.holds import without_poisoned
 from pipelines.registry.releases import production_before, release_folder
 from pipelines.settings import Settings
 from pipelines.steps.candidates import RANKER, STATE, base_hour, candidate_folder
@@ -52,7 +51,7 @@ def learn(reader: ExampleReader, hours: Sequence[str], base: TrainState | None, 
     settings, fresh_rows, replayed = reader.settings, 0, 0
     steps: list[dict[str, float]] = []
     state, learning = base, finetune_settings(settings, bootstrap=base is None)
-    for hour in without_poisoned(settings, hours):
+    for hour in reader.teaching(hours):
         fresh = reader.fresh(hour, gate=False).batch
         if not len(fresh):
             continue

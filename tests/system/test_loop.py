@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -24,9 +23,9 @@ from deltalake import DeltaTable
 from rich.console import Console
 
 from pipelines.errors import UserError
+from pipelines.evaluation.evaluate import evaluate
 from pipelines.hours import hour_range, shift
 from pipelines.lake import ledger
-from pipelines.lake.tables import read_table
 from pipelines.local import mlflow_server
 from pipelines.local.demo import run_demo
 from pipelines.local.services import down, mlflow_uri, running, stop_service
@@ -36,9 +35,7 @@ from pipelines.registry.releases import all_releases
 from pipelines.settings import load_settings
 from pipelines.steps import finetune_ranker
 from pipelines.steps.embed_items import encoder_spec
-from pipelines.steps.evaluate_candidates import evaluate_candidates
 from pipelines.steps.hour import run_hour
-from pipelines.steps.ranker_learning import base_state
 from pipelines.steps.step import Attempt
 
 LOGGED, LIVE = 2, 2
@@ -142,23 +139,30 @@ def test_verify_looks_at_everything_and_finds_nothing(root):
 
 
 def test_candidates_of_a_file_are_scored_as_training_saw_them_before_their_hour(root, tmp_path):
-    """Two ways to what was known before an hour: the examples that Spark built then, and the feature tables as they stood."""
+    """Two engines for what was known before an hour: the examples that Spark built then, and the fold in memory."""
     settings, hour = root[0], hours_of(root[0])[-1]
     current = Attempt(settings, "finetune_ranker", [hour])
     reader = finetune_ranker.example_reader(current, encoder_spec(settings).version)
-    examples = read_table(settings, "training_examples", hours=[hour], version=reader.version, where=pc.field("revision") == 0)
+    examples = reader.examples.read([hour], pc.field("revision") == 0)
     columns = {"impression_id": "example_id", "user": "user_id", "item": "item_id"}
     rows = {name: examples[column] for name, column in columns.items()}
     rows |= {"ts": pc.strftime(examples["ts"], "%Y-%m-%dT%H:%M:%S+00:00"), "label": pc.struct_field(examples["labels"], "click")}
     pq.write_table(pa.table(rows), tmp_path / "candidates.parquet")
-    (scored,) = evaluate_candidates(settings, tmp_path / "candidates.parquet", tmp_path / "scored.parquet")
-    found = pq.read_table(tmp_path / "scored.parquet")
-    ranker, batch = base_state(settings, hour).served(), reader.shown(hour).batch
-    with torch.no_grad():
-        expected = ranker(replace(batch, position=torch.zeros_like(batch.position)), reader.catalogue.table)[:, 0].numpy()
-    assert found["impression_id"].to_pylist() == examples["example_id"].to_pylist() and scored.rows == len(expected)
-    assert found["score"].to_numpy() == pytest.approx(expected, abs=1e-4)
-    assert found["prob"].to_numpy() == pytest.approx(1 / (1 + np.exp(-expected)), abs=1e-4)
+    seen = []
+    kept = lambda hour: seen.append((hour, hour.view.inputs(hour.part, reader.names)))  # noqa: E731 - before the hour is learned
+    scored = evaluate(settings, tmp_path / "candidates.parquet", tmp_path / "scored.csv", tmp_path / "figures.json", kept)
+    ((found, inputs),), expected = seen, reader.shown(hour).batch
+    ours, theirs = found.view.catalogue.ids.to_numpy(False), reader.catalogue.ids.to_numpy(False)
+    for ids, batch in ((ours, inputs), (theirs, expected)):
+        assert [ids[row - 1] for row in batch.item.tolist()] == examples["item_id"].to_pylist()
+    for name in ("item_counters", "item_age_h", "cross"):
+        torch.testing.assert_close(getattr(inputs, name), getattr(expected, name), rtol=1e-5, atol=1e-6)
+    for name in ("counters", "history_age_h", "history_weight"):
+        torch.testing.assert_close(getattr(inputs.user, name), getattr(expected.user, name), rtol=1e-5, atol=1e-4)
+    assert np.array_equal(inputs.user.history.numpy() > 0, expected.user.history.numpy() > 0)
+    assert {"hourly", "daily", "frozen weights", "production"} <= set(scored.logits)
+    written = json.loads((tmp_path / "figures.json").read_text())
+    assert {gain["over"] for gain in written["gains"]} >= {"daily", "frozen weights"}
 
 
 def test_impressions_and_reactions_are_what_the_users_landed(root):

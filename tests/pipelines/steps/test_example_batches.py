@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipelines.hours import end_of, parse_hour, shift
+from pipelines.lake.held import HeldHours
 from pipelines.steps.example_batches import ExampleReader
 from pipelines.steps.folds import in_gate_fold
 from spark_jobs.catalogue import build_catalogue
@@ -57,7 +58,7 @@ def reader(settings, version):
         item = {"item_id": "i", "updated_hour": START, "title": "i", "available": True, "published_at": end_of(START)}
         items = pa.Table.from_pylist([item], schema=TABLES["items"].schema)
         catalogue = build_catalogue(items, TABLES["item_embeddings"].schema.empty_table(), "none")
-        return ExampleReader(own, version, catalogue, ("clicks_24h",), TASKS)
+        return ExampleReader(own, HeldHours(own, "training_examples", version), catalogue, ("clicks_24h",), TASKS)
 
     return make
 
@@ -115,14 +116,15 @@ def test_replay_keeps_to_its_size_its_days_and_its_cap_a_user(reader):
     assert reader().replay(FOURTH, 0) is None and reader().replay(FIRST, 10) is None
 
 
-def test_of_an_hour_with_more_rows_than_may_teach_the_newest_do(reader, write):
+def test_of_an_hour_with_more_rows_than_may_teach_the_newest_do(settings, reader, write):
     hour = shift(START, 5)
     rows = [example(n, USERS[n % 40], hour) | {"ts": parse_hour(hour) + timedelta(seconds=n // 5)} for n in range(1500)]
     version = write("training_examples", rows)
-    taught = replace(reader(rows_an_hour=1002), version=version)
+    taught = replace(reader(rows_an_hour=1002), examples=HeldHours(settings, "training_examples", version))
     found = [rows.batch.position.tolist() for rows in (taught.fresh(hour, gate=True), taught.fresh(hour, gate=False))]
     assert sorted(found[0] + found[1]) == list(range(500, 1500)), "rows of one event stay together"
     assert taught.count([hour]) == 1500
     same = [example(n, USERS[n % 40], shift(hour, 1)) for n in range(1200)]
-    taught = replace(taught, version=write("training_examples", same))
+    version = write("training_examples", same)
+    taught = replace(taught, examples=HeldHours(settings, "training_examples", version))
     assert sum(len(taught.fresh(shift(hour, 1), gate).user_ids) for gate in (True, False)) == 1200, "no order: all of them"

@@ -3,7 +3,7 @@
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.steps.evaluate_candidates import evaluate_candidates
+from pipelines.evaluation.evaluate import evaluate
 
 HEAD = "impression_id,user,item,ts,label\n"
 ROW = "s1,u1,m1,2026-11-10T09:05:00+00:00,1\n"
@@ -18,13 +18,13 @@ ROW = "s1,u1,m1,2026-11-10T09:05:00+00:00,1\n"
         (HEAD + ROW.replace(",1\n", ",yes\n"), "label a number"),
         (HEAD + ROW.replace("u1", ""), "has empty cells"),
         (HEAD + ROW + "one,two\n", "cannot be read"),
-        (HEAD + ROW, "nothing was learned before 2026-11-10T09"),
+        (HEAD + ROW, "table training_examples does not exist"),
     ],
 )
 def test_a_file_that_cannot_be_scored_is_one_line_and_nothing_is_written(settings, tmp_path, content, said):
     (tmp_path / "c.csv").write_text(content)
     with pytest.raises(UserError, match=said):
-        evaluate_candidates(settings, tmp_path / "c.csv", tmp_path / "out.csv")
+        evaluate(settings, tmp_path / "c.csv", tmp_path / "out.csv")
     assert not list(tmp_path.glob("*out.csv*"))
     with pytest.raises(UserError, match="no file"):
-        evaluate_candidates(settings, tmp_path / "other.csv", tmp_path / "out.csv")
+        evaluate(settings, tmp_path / "other.csv", tmp_path / "out.csv")

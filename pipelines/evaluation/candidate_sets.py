@@ -1,0 +1,61 @@
+"""Files of candidate sets, as somebody else's system ranked them, and of the scores that recloop gives them."""
+
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipelines.errors import UserError
+
+COLUMNS = ("impression_id", "user", "item", "ts", "label")
+
+
+def read_candidates(path: Path) -> pa.Table:
+    """The columns of COLUMNS in the file's order, ts in UTC. Raises UserError for a file that is not one of candidates."""
+    if not path.exists():
+        raise UserError(f"no file {path}; give a CSV, JSON Lines or Parquet file with the columns {', '.join(COLUMNS)}")
+    try:
+        table = _READERS.get(path.suffix, pyarrow.csv.read_csv)(str(path))
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path} cannot be read: {str(error).splitlines()[0]}; expected CSV, JSON Lines or Parquet") from None
+    if missing := [name for name in COLUMNS if name not in table.column_names]:
+        raise UserError(f"{path} has no column {missing[0]}; found {', '.join(table.column_names)}, expected {', '.join(COLUMNS)}")
+    if not len(table):
+        raise UserError(f"{path} holds no candidates")
+    try:
+        ts = table["ts"] if pa.types.is_timestamp(table["ts"].type) and table["ts"].type.tz else _times(table["ts"])
+        values = [table[name].cast(pa.string()) for name in COLUMNS[:3]]
+        values += [ts.cast(pa.timestamp("us", tz="UTC")), table["label"].cast(pa.float64())]
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
+        raise UserError(f"{path}: {str(error).splitlines()[0]}; ts is ISO 8601 with an offset, label a number") from None
+    if any(column.null_count for column in values):
+        raise UserError(f"{path} has empty cells; every one of {', '.join(COLUMNS)} is needed in every row")
+    return pa.table(dict(zip(COLUMNS, values, strict=True)))
+
+
+def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Raises ValueError for a time without an offset."""
+    parsed = [datetime.fromisoformat(str(text)) for text in column.to_pylist()]
+    if naive := next((one for one in parsed if one.tzinfo is None), None):
+        raise ValueError(f"time {naive.isoformat()} has no offset")
+    return pa.chunked_array([pa.array(parsed, pa.timestamp("us", tz="UTC"))])
+
+
+def write_scores(table: pa.Table, logits: NDArray[np.float64], target: Path) -> None:
+    """impression_id, item, score (log odds) and prob of the rows, all or nothing."""
+    scored = table.select(["impression_id", "item"]).append_column("score", pa.array(logits))
+    scored = scored.append_column("prob", pa.array(1 / (1 + np.exp(-logits))))
+    unfinished = target.with_name(f".{target.name}.tmp")
+    if target.suffix == ".parquet":
+        pq.write_table(scored, unfinished)
+    else:
+        pyarrow.csv.write_csv(scored, unfinished)
+    unfinished.replace(target)
+
+
+_READERS = {".parquet": pq.read_table, ".jsonl": pyarrow.json.read_json, ".json": pyarrow.json.read_json}

@@ -1,0 +1,37 @@
+"""``recloop evaluate``: given candidate sets, hour by hour, by the arms of the walk; to compare recloop with another system."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from pipelines.evaluation.candidate_sets import read_candidates, write_scores
+from pipelines.evaluation.figures import Scored, as_record
+from pipelines.evaluation.walk import ARMS, HOURLY, ScoredHour, walk
+from pipelines.local.landing import write_file
+from pipelines.settings import Settings
+
+
+def evaluate(
+    settings: Settings, source: Path, target: Path, record: Path | None = None, on_hour: Callable[[ScoredHour], None] = lambda _: None
+) -> Scored:
+    """Scores every row of ``source`` (columns impression_id, user, item, ts, label) and writes impression_id, item, score, prob.
+
+    The written scores are those of the hourly arm: log odds and probability of the domain's first task, topmost position. Rows keep their
+    order. ``record``: a JSON file of all figures. Raises UserError for a file that is not one of candidates, or as ``walk`` says.
+    """
+    table = read_candidates(source)
+    logits = {arm.name: np.full(len(table), np.nan) for arm in ARMS}
+    known_user, known_item = np.zeros(len(table), dtype=bool), np.zeros(len(table), dtype=bool)
+    for found in walk(settings, table):
+        for arm, values in found.logits.items():
+            logits[arm][found.rows] = values
+        known_user[found.rows], known_item[found.rows] = found.view.known(found.part)
+        on_hour(found)
+    write_scores(table, logits[HOURLY.name], target)
+    there = {arm: values for arm, values in logits.items() if not np.isnan(values).all()}
+    scored = Scored(table, there, known_user, known_item)
+    if record is not None:
+        write_file(record, (json.dumps(as_record(scored, HOURLY.name), indent=2) + "\n").encode())
+    return scored

@@ -1,0 +1,95 @@
+"""User or item states as of any hour, folded in memory from the hours' increments: the feature tables without their engine."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from spark_jobs.contracts import COUNTERS, HISTORY, TABLES
+from spark_jobs.counters import decayed, matrix
+
+_BY_TIME = itemgetter("ts", "event_id")
+Entry = dict[str, Any]
+
+
+class StateFold:
+    """The states of ``user_features`` or ``item_features`` after the increments that were added, by the rules of ``spark_jobs.state``."""
+
+    def __init__(self, table: str) -> None:
+        self._schema = TABLES[table].schema
+        self.key = TABLES[table].key[0]
+        self._row: dict[str, int] = {}
+        self._counters: NDArray[np.float64] = np.zeros((0, len(COUNTERS)))
+        self._as_of: NDArray[np.int64] = np.zeros(0, dtype=np.int64)  # microseconds since 1970
+        self._recent: list[list[Entry]] = []
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._row
+
+    def add(self, increments: pa.Table) -> None:
+        """Adds rows of ``user_hour`` or ``item_hour``, in any order of hours; an id at most once a call and hour."""
+        for hour in sorted(set(increments["hour"].to_pylist())):
+            self._add_hour(increments.filter(pa.compute.equal(increments["hour"], hour)).combine_chunks())
+
+    def _add_hour(self, increments: pa.Table) -> None:
+        keys = increments[self.key].to_pylist()
+        self._grow([key for key in keys if key not in self._row])
+        rows = np.array([self._row[key] for key in keys])
+        as_of = np.asarray(increments["as_of"].cast(pa.int64()))
+        newest = np.maximum(as_of, self._as_of[rows])
+        parts = [(self._counters[rows], self._as_of[rows]), (matrix(increments), as_of)]
+        self._counters[rows] = sum(_decayed_to(counters, then, newest) for counters, then in parts)
+        self._as_of[rows] = newest
+        if "recent" in self._schema.names:
+            for row, entries in zip(rows, increments["recent"].to_pylist(), strict=True):
+                self._recent[row] = _merged(self._recent[row], entries or [])
+
+    def _grow(self, new: Sequence[str]) -> None:
+        for key in new:
+            self._row[key] = len(self._row)
+            self._recent.append([])
+        missing = len(self._row) - len(self._as_of)
+        if missing > 0:
+            more = max(missing, len(self._as_of))  # doubled, so that growing costs no square of the ids
+            self._counters = np.concatenate([self._counters, np.zeros((more, len(COUNTERS)))])
+            self._as_of = np.concatenate([self._as_of, np.zeros(more, dtype=np.int64)])
+
+    def states(self, keys: Sequence[str] | None = None, unknown_as_of: datetime | None = None) -> pa.Table:
+        """Rows of the feature table for these ids in their order (all known ones for None).
+
+        An id without a state has counters 0, no history and ``unknown_as_of``.
+        """
+        keys = list(self._row) if keys is None else keys
+        row = np.array([self._row.get(key, -1) for key in keys], dtype=np.int64)
+        counters = np.where((row >= 0)[:, None], self._counters[row], 0.0) if self._row else np.zeros((len(keys), len(COUNTERS)))
+        then = int(unknown_as_of.timestamp() * 1e6) if unknown_as_of else 0
+        as_of = np.where(row >= 0, self._as_of[row], then) if self._row else np.full(len(keys), then)
+        columns: dict[str, Any] = {self.key: pa.array(keys, pa.string())}
+        columns["as_of"] = pa.array(as_of).cast(self._schema.field("as_of").type)
+        columns |= {name: counters[:, number] for number, name in enumerate(COUNTERS)}
+        if "recent" in self._schema.names:
+            recent = [self._recent[number] if number >= 0 else None for number in row]
+            columns["recent"] = pa.array(recent, self._schema.field("recent").type)
+        return pa.table([columns[name] for name in self._schema.names], schema=self._schema)
+
+
+def _decayed_to(counters: NDArray[np.float64], as_of_us: NDArray[np.int64], at_us: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Counters (rows, COUNTERS), each row decayed to its own instant."""
+    return decayed(counters, as_of_us - at_us, 0)
+
+
+def _merged(one: list[Entry], other: list[Entry]) -> list[Entry]:
+    """The last HISTORY items of both, oldest first; an item keeps its newest time and its strongest reaction."""
+    items: dict[str, Entry] = {}
+    for entry in (*one, *other):
+        known = items.get(entry["item_id"])
+        if known is None:
+            items[entry["item_id"]] = entry
+        else:
+            newest = max(known, entry, key=_BY_TIME)
+            items[entry["item_id"]] = newest | {"weight": max(known["weight"], entry["weight"])}
+    return sorted(items.values(), key=_BY_TIME)[-HISTORY:]

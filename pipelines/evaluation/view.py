@@ -1,0 +1,85 @@
+"""What was known before an hour, and what rankers make of candidate sets with it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from models.ranker import Ranker
+from models.records import ItemState, RankerBatch, UserState
+from pipelines.evaluation.state_fold import StateFold
+from pipelines.hours import parse_hour
+from spark_jobs.catalogue import Catalogue, item_state
+from spark_jobs.ranker_inputs import cross_features, user_states
+
+PAIRS_AT_ONCE = 65_536
+
+
+@dataclass(frozen=True)
+class View:
+    """Catalogue, and states of users and items, as known before ``hour``; the folds must not have grown since."""
+
+    hour: str
+    catalogue: Catalogue
+    users: StateFold
+    items: StateFold
+
+    def logits(self, ranker: Ranker, part: pa.Table) -> NDArray[np.float64]:
+        """(n,) of the first task at the topmost position for the columns ``user`` and ``item`` of these rows."""
+        found = np.zeros(len(part))
+        items = self.item_state(ranker.config.item_counters)
+        for users, row, candidates in self._padded(part):
+            state = self.user_states(users, ranker.config.user_counters)
+            cross = cross_features(state, self.catalogue, candidates)
+            scored = ranker.score(state, candidates, self.catalogue.table, items, cross)[:, :, 0].double().numpy()
+            found[row[row >= 0]] = scored[row >= 0]
+        return found
+
+    def inputs(self, part: pa.Table, names: tuple[str, ...]) -> RankerBatch:
+        """The ranker's inputs for these rows one by one, with their ``label`` as the only task: what another model can learn from."""
+        users, of_user = np.unique(part["user"].to_numpy(zero_copy_only=False), return_inverse=True)
+        state, items = self.user_states(users.tolist(), names), self.item_state(names)
+        item, user = self._item_rows(part), torch.from_numpy(of_user)
+        cross = cross_features(state, self.catalogue, torch.arange(len(self.catalogue.ids) + 1).expand(len(users), -1))[user, item]
+        labels = torch.from_numpy(part["label"].to_numpy().astype(np.float32)).unsqueeze(1)
+        return RankerBatch(
+            state.rows(user), item, items.counters[item], items.age_h[item], cross, torch.zeros_like(item), labels, torch.ones(len(part))
+        )
+
+    def known(self, part: pa.Table) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """(n,) each: whether anything was known of the row's user, and of its item."""
+        users, items = (
+            np.array([key in fold for key in part[name].to_pylist()], dtype=bool)
+            for name, fold in (("user", self.users), ("item", self.items))
+        )
+        return users, items
+
+    def user_states(self, users: list[str], names: tuple[str, ...]) -> UserState:
+        at = parse_hour(self.hour)
+        return user_states(self.users.states(users, unknown_as_of=at), self.catalogue, at, names)
+
+    def item_state(self, names: tuple[str, ...]) -> ItemState:
+        return item_state(self.catalogue, self.items.states(), parse_hour(self.hour), names)
+
+    def _item_rows(self, part: pa.Table) -> torch.Tensor:
+        return torch.from_numpy(self.catalogue.rows(part["item"].combine_chunks()))
+
+    def _padded(self, part: pa.Table) -> Iterator[tuple[list[str], NDArray[np.int64], torch.Tensor]]:
+        """Some users at a time: their ids, the rows (U, C) of the part that are theirs (-1: none) and those rows' items (U, C).
+
+        Users with many candidates come first, so that little is padded.
+        """
+        users, of_user, counts = np.unique(part["user"].to_numpy(zero_copy_only=False), return_inverse=True, return_counts=True)
+        items, by_user = self._item_rows(part), np.argsort(of_user, kind="stable")
+        starts, order, at = np.cumsum(counts) - counts, np.argsort(-counts, kind="stable"), 0
+        while at < len(order):
+            width = int(counts[order[at]])
+            some = order[at : at + max(1, PAIRS_AT_ONCE // width)]
+            column = np.arange(width)[None, :]
+            place = np.minimum(starts[some][:, None] + column, len(by_user) - 1)
+            row = np.where(column < counts[some][:, None], by_user[place], -1)
+            yield users[some].tolist(), row, items[torch.from_numpy(np.maximum(row, 0))]
+            at += len(some)

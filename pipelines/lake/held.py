@@ -1,0 +1,51 @@
+"""Hours of a table kept in memory while a reader walks along them: each hour's files are opened once."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipelines.lake.tables import hours_dataset, opened
+from pipelines.settings import Settings
+from spark_jobs.contracts import TABLES
+
+HELD_BYTES = 2**29
+
+
+class HeldHours:
+    """A table that is partitioned by hour, at one version. Whole hours that were read stay, up to ``HELD_BYTES`` of the newest read."""
+
+    def __init__(self, settings: Settings, name: str, version: int | None = None) -> None:
+        self._table = opened(settings, name, version)
+        self.name, self.version = name, self._table.version()
+        self.hours: Sequence[str] = sorted({part["hour"] for part in self._table.partitions()})
+        self._held: OrderedDict[str, pa.Table] = OrderedDict()
+
+    def read(
+        self, hours: Sequence[str], where: "pc.Expression | None" = None, columns: Sequence[str] | None = None, hold: bool = True
+    ) -> pa.Table:
+        """Rows of these hours. With ``columns`` or without ``hold``, of an hour that is not held no more is read than was asked for."""
+        wanted = sorted(set(hours) & set(self.hours))
+        missing = [hour for hour in wanted if hour not in self._held]
+        parts = [TABLES[self.name].schema.empty_table().select(columns or TABLES[self.name].schema.names)]
+        if missing and (columns is not None or not hold):
+            found = hours_dataset(self._table, self.name, missing).to_table(columns=list(columns) if columns else None, filter=where)
+            parts, wanted = [found], [hour for hour in wanted if hour in self._held]
+        for hour in wanted:
+            table = self._hour(hour)
+            table = table if where is None else table.filter(where)
+            parts.append(table if columns is None else table.select(columns))
+        self._forget()
+        return pa.concat_tables(parts, promote_options="default")
+
+    def _hour(self, hour: str) -> pa.Table:
+        if hour not in self._held:
+            self._held[hour] = hours_dataset(self._table, self.name, [hour]).to_table()
+        self._held.move_to_end(hour)
+        return self._held[hour]
+
+    def _forget(self) -> None:
+        size = sum(table.nbytes for table in self._held.values())
+        while size > HELD_BYTES:
+            size -= self._held.popitem(last=False)[1].nbytes
