@@ -92,7 +92,7 @@ def _after(spark: "SparkSession", attempt: Attempt) -> "DataFrame":
 def _sampled(
     spark: "SparkSession", attempt: Attempt, hours: Sequence[str], cut: "Column", at_most: int | None = None
 ) -> "DataFrame":
-    """Examples of these hours' reactions, of the newest ``at_most`` where that is given; what all of them met is no negative."""
+    """Examples of these hours' reactions, of the newest ``at_most`` where that is given."""
     from pyspark.sql import functions as F
 
     from spark_jobs.examples import only_keys_of
@@ -100,16 +100,22 @@ def _sampled(
 
     settings = attempt.settings
     feedback = read_input(spark, attempt, "feedback", "ingest").where(F.col("hour") <= hours[-1])
+    # the first load is one hour of the loop and months of the log: there only the clock of its events tells what was popular when
+    event_hour = F.date_format("ts", "yyyy-MM-dd'T'HH")
+    feedback = feedback.withColumn("drawn_in", F.when(F.col("hour") == F.lit(settings.lake.start_hour), event_hour).otherwise(F.col("hour")))
     reactions = labelled_feedback(spark, attempt, feedback.where(F.col("hour").isin(list(hours))))
     if at_most is not None:
         reactions = reactions.orderBy(F.desc("ts"), "event_id").limit(at_most)
     reactions = reactions.persist()
     items = read_input(spark, attempt, "items", "ingest").where(F.col("updated_hour") <= hours[-1])
     items = items.groupBy("item_id").agg(F.min("updated_hour").alias("hour"))
-    popular_from = {hour: shift(hour, -POPULAR_HOURS) for hour in hours}
-    popular = feedback.where(F.col("hour") >= popular_from[hours[0]])
+    drawn_in = sorted(row["drawn_in"] for row in reactions.select("drawn_in").distinct().collect())
+    popular_from = {hour: shift(hour, -POPULAR_HOURS) for hour in drawn_in}
+    popular = feedback.where(F.col("drawn_in") >= min(popular_from.values(), default="~"))
+    popular = popular.select("event_id", "item_id", F.col("drawn_in").alias("hour"))
     observed = {row["type"]: row["hour"] for row in feedback.groupBy("type").agg(F.min("hour").alias("hour")).collect()}
-    log = Log(items, popular, popular_from, only_keys_of(feedback, reactions, "user_id"), observed)
+    met, met_days = only_keys_of(feedback, reactions, "user_id"), max(settings.slates.seen_days, 1)
+    log = Log(items, popular, popular_from, met, met_days, observed)
     return unshown_examples(reactions, log, settings.reward.terms, settings.seed, cut).persist()
 
 

@@ -21,15 +21,15 @@ def reaction(number, user, item, kind="rating", label=1.0, hour="h1"):
     return (f"{user}-{item}-{kind}-{number}", user, item, START + timedelta(minutes=number), kind, label, hour)
 
 
-def examples(spark, rows, terms, items=40, hours=("h1",), since=None):
-    """Examples of the rows in ``hours``; every row of these and earlier hours is met and popular."""
-    log = spark.createDataFrame(rows, REACTIONS)
+def examples(spark, rows, terms, items=40, hours=("h1",), since="h1", met_days=365):
+    """Examples of the rows in ``hours``; every row of these and earlier hours is met, and popular from ``since`` on."""
+    log = spark.createDataFrame(rows, REACTIONS).withColumn("drawn_in", F.col("hour"))
     own = log.where(F.col("hour").isin(list(hours)))
     known = log.where(F.col("hour") <= hours[-1])
     first = {row["type"]: row["hour"] for row in known.groupBy("type").agg(F.min("hour").alias("hour")).collect()}
     catalogue = [(f"i{n:02d}", "h1" if n < 30 else "h2") for n in range(items)]
     pool = spark.createDataFrame([row for row in catalogue if row[1] <= hours[-1]], "item_id string, hour string")
-    lake = Log(pool, known, dict.fromkeys(hours, since or "h1"), known.select("user_id", "item_id", "hour"), first)
+    lake = Log(pool, known, dict.fromkeys(hours, since), known, met_days, first)
     return unshown_examples(own, lake, terms, 7, F.lit(START)).collect()
 
 
@@ -81,6 +81,31 @@ def test_what_was_hidden_is_no_positive_and_a_watch_counts_by_its_half(spark, in
 def test_hours_one_by_one_and_in_one_pass_give_the_same(spark):
     kinds = ("click", "purchase", "click", "cart")
     rows = [reaction(n, f"u{n % 3}", f"i{n * 7 % 40:02d}", kinds[n % 4], hour=f"h{1 + n // 20}") for n in range(60)]
-    together = examples(spark, rows, SHOP, hours=("h1", "h2", "h3"), since="h1")
-    alone = [row for hour in ("h1", "h2", "h3") for row in examples(spark, rows, SHOP, hours=(hour,), since="h1")]
+    together = examples(spark, rows, SHOP, hours=("h1", "h2", "h3"))
+    alone = [row for hour in ("h1", "h2", "h3") for row in examples(spark, rows, SHOP, hours=(hour,))]
     assert sorted(map(str, alone)) == sorted(map(str, together)) and len(together) > 200
+
+
+def test_a_thousand_hours_in_one_pass(spark):
+    hours = [f"h{n:04d}" for n in range(1500)]
+    rows = [reaction(n, f"u{n % 50}", f"i{n % 30:02d}", "click", hour=hour) for n, hour in enumerate(hours)]
+    found = examples(spark, rows, SHOP, hours=hours, met_days=1)
+    assert Counter(row["negative_source"] for row in found)[None] == 1500
+
+
+def test_what_was_met_long_ago_may_be_a_negative_and_what_was_met_lately_is_none(spark):
+    """The user met all 30 items in h1, and one of them again in h2, forty days later."""
+    rows = [reaction(n, "u", f"i{n:02d}", "click") for n in range(30)] + [reaction(40 * 1440, "u", "i07", "click", hour="h2")]
+    assert [row for row in examples(spark, rows, SHOP, items=30, hours=("h2",)) if row["negative_source"]] == []
+    again = [row["item_id"] for row in examples(spark, rows, SHOP, items=30, hours=("h2",), met_days=30) if row["negative_source"]]
+    assert 1 <= len(again) <= NEGATIVES_PER_POSITIVE and "i07" not in again
+
+
+def test_what_was_popular_before_the_window_is_drawn_from_the_catalogue_alone(spark):
+    rows = [reaction(n, f"u{n}", "i00", "click") for n in range(200)]
+    rows += [reaction(20_000 + n, f"v{n}", "i01", "click", hour="h2") for n in range(40)]
+    counts = {
+        since: Counter(r["item_id"] for r in examples(spark, rows, SHOP, items=30, hours=("h2",), since=since) if r["negative_source"])
+        for since in ("h1", "h2")
+    }
+    assert counts["h1"]["i00"] > 30 > 12 > counts["h2"]["i00"], "of 160 draws half are by popularity, which is all i00, or all i01"
