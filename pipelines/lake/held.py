@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
 
 from pipelines.lake.tables import hours_dataset, opened
 from pipelines.settings import Settings
@@ -21,6 +22,7 @@ class HeldHours:
         self.name, self.version = name, self._table.version()
         self.hours: Sequence[str] = sorted({part["hour"] for part in self._table.partitions()})
         self._held: OrderedDict[str, pa.Table] = OrderedDict()
+        self._bytes: dict[str, int] = {}
 
     def read(
         self, hours: Sequence[str], where: "pc.Expression | None" = None, columns: Sequence[str] | None = None, hold: bool = True
@@ -34,18 +36,18 @@ class HeldHours:
             parts, wanted = [found], [hour for hour in wanted if hour in self._held]
         for hour in wanted:
             table = self._hour(hour)
-            table = table if where is None else table.filter(where)
-            parts.append(table if columns is None else table.select(columns))
+            parts.append(table if where is None and columns is None else ds.dataset(table).to_table(columns=columns, filter=where))
         self._forget()
         return pa.concat_tables(parts, promote_options="default")
 
     def _hour(self, hour: str) -> pa.Table:
         if hour not in self._held:
             self._held[hour] = hours_dataset(self._table, self.name, [hour]).to_table()
+            self._bytes[hour] = self._held[hour].nbytes  # of nested columns it takes a millisecond a table
         self._held.move_to_end(hour)
         return self._held[hour]
 
     def _forget(self) -> None:
-        size = sum(table.nbytes for table in self._held.values())
+        size = sum(self._bytes.values())
         while size > HELD_BYTES:
-            size -= self._held.popitem(last=False)[1].nbytes
+            size -= self._bytes.pop(self._held.popitem(last=False)[0])

@@ -101,8 +101,8 @@ def _sampled(
     settings = attempt.settings
     feedback = read_input(spark, attempt, "feedback", "ingest").where(F.col("hour") <= hours[-1])
     # the first load is one hour of the loop and months of the log: there only the clock of its events tells what was popular when
-    event_hour = F.date_format("ts", "yyyy-MM-dd'T'HH")
-    feedback = feedback.withColumn("drawn_in", F.when(F.col("hour") == F.lit(settings.lake.start_hour), event_hour).otherwise(F.col("hour")))
+    first_load, event_hour = F.col("hour") == F.lit(settings.lake.start_hour), F.date_format("ts", "yyyy-MM-dd'T'HH")
+    feedback = feedback.withColumn("drawn_in", F.when(first_load, event_hour).otherwise(F.col("hour")))
     reactions = labelled_feedback(spark, attempt, feedback.where(F.col("hour").isin(list(hours))))
     if at_most is not None:
         reactions = reactions.orderBy(F.desc("ts"), "event_id").limit(at_most)
