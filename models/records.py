@@ -59,6 +59,22 @@ class UserState(TensorRecord):
 
 
 @dataclass(frozen=True)
+class MetItems(TensorRecord):
+    """What each user reacted to, much further back than the history that is attended to; one row a user."""
+
+    items: Tensor  # (U, M) int64 item rows, 0 = padding
+    age_h: Tensor  # (U, M) hours since the last time, >= 0
+    times: Tensor  # (U, M) how often
+
+
+@dataclass(frozen=True)
+class KnownUser(UserState):
+    """A user's state with what the pairs of user and item are described by."""
+
+    met: MetItems
+
+
+@dataclass(frozen=True)
 class ItemState(TensorRecord):
     """What is known of every item row at the draw; row 0 is zeros."""
 

@@ -129,10 +129,16 @@ def backfill(
     context: typer.Context,
     first: Annotated[str, typer.Option("--from", metavar="HOUR", help="First hour.")],
     last: Annotated[str, typer.Option("--to", metavar="HOUR", help="Last hour, included.")],
+    tables_only: Annotated[bool, typer.Option("--tables-only", help="Only tables, in few passes: no model, no slates.")] = False,
 ) -> None:
     """Run all steps of each hour from --from to --to, in order; finished hours stay as they are."""
+    from functools import partial
+
     from pipelines.clock import check_hour
     from pipelines.hours import hour_range
+    from pipelines.local.in_process import explained
+    from pipelines.local.stages import Stages
+    from pipelines.steps import build_features
 
     settings = _settings(context)
     hours = hour_range(first, last)
@@ -140,6 +146,11 @@ def backfill(
         raise UserError(f"--from {first} lies after --to {last}; give the earlier hour first")
     for end in (first, last):
         check_hour(settings, end)
+    if tables_only:
+        with Stages(_console()).stage(f"tables of {len(hours):,} hours, {first} to {last}") as stage:
+            bring_in = partial(build_features.run, settings, last, len(hours))
+            stage.ends_with(explained(settings, f"tables up to {last}", bring_in).detail)
+        return
     _run_hours(settings, hours)
 
 

@@ -7,9 +7,10 @@ import pyarrow as pa
 
 REACTIONS = ("view", "click", "cart", "purchase", "watch", "rating", "like", "comment", "share", "hide")
 COUNTED = ("impressions", *(f"{reaction}s" for reaction in REACTIONS), "reward")
-HALF_LIVES_H = (1, 24, 168)
+HALF_LIVES_H = (1, 24, 168, 720)
 COUNTERS = tuple(f"{name}_{half_life}h" for name in COUNTED for half_life in HALF_LIVES_H)
-HISTORY = 50
+HISTORY = 50  # items that the ranker attends to
+MET = 500  # items that are kept of a user: when last, how strongly and how often
 DEFAULT_USER = "__default__"
 
 _ts = pa.timestamp("us", tz="UTC")
@@ -21,8 +22,9 @@ def _required(name: str, kind: pa.DataType) -> pa.Field:
 
 
 counters = [pa.field(name, _f64) for name in COUNTERS]
-recent = pa.list_(pa.struct([("ts", _ts), ("event_id", _text), ("item_id", _text), ("weight", _f64)]))
+recent = pa.list_(pa.struct([("ts", _ts), ("event_id", _text), ("item_id", _text), ("weight", _f64), ("times", _f64)]))
 known_history = pa.list_(pa.struct([("ts", _ts), ("item_id", _text), ("weight", _f64)]))
+met = pa.struct([("ts", _ts), ("times", _f64)])
 labels = pa.struct([(reaction, _f64) for reaction in REACTIONS])
 versions = pa.struct([("encoder", _text), ("ranker", _text), ("policy", _text)])
 gate_figures = pa.list_(
@@ -134,7 +136,7 @@ _TABLES = [
             pa.field("slate_id", _text), pa.field("propensity", _f64), pa.field("negative_source", _text),
             _required("labels", labels), pa.field("previous_labels", labels), _required("reward", _f64),
             _required("reward_version", _text), _required("user", pa.struct([*counters, pa.field("recent", known_history)])),
-            _required("item", pa.struct(counters)), _required("hour", _text),
+            pa.field("met", met), _required("item", pa.struct(counters)), _required("hour", _text),
         ]),
         partition=("hour",), owner="data-science",
     ),

@@ -18,7 +18,7 @@ from models.artifacts import load_policy, load_ranker
 from models.hashing import gumbel, id_hash
 from models.policy import Policy
 from models.ranker import Ranker
-from models.records import ItemState, UserState
+from models.records import ItemState, KnownUser, UserState
 from models.retrieval import select_candidates
 from models.rewards import expected_reward, reward_log_odds
 from models.slates import bound_logits, draw
@@ -89,7 +89,7 @@ def load_release(folder: str | Path, release_id: str, task_rewards: Sequence[flo
 
 
 def retrieve(
-    release: Release, user_ids: Sequence[str], state: UserState, catalogue: Catalogue, items: ItemState, rules: DrawRules
+    release: Release, user_ids: Sequence[str], state: KnownUser, catalogue: Catalogue, items: ItemState, rules: DrawRules
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Candidate rows (U, C) and mask: nearest by the towers, all fresh items, a few at random; never what a rule forbids."""
     ranker = release.ranker
@@ -101,18 +101,18 @@ def retrieve(
     )  # fmt: skip
 
 
-def allowed_items(state: UserState, catalogue: Catalogue, rules: DrawRules) -> torch.Tensor:
-    """(U, N+1) bool: published, available, and not in the user's history of the last ``seen_days``."""
+def allowed_items(state: KnownUser, catalogue: Catalogue, rules: DrawRules) -> torch.Tensor:
+    """(U, N+1) bool: published, available, and not among what the user met in the last ``seen_days``."""
     at_us = int(rules.at.timestamp() * 1e6)
     servable = torch.from_numpy(catalogue.available & (catalogue.published_us <= at_us))
     allowed = servable.unsqueeze(0).repeat(len(state), 1)
-    seen = state.history * (state.history_age_h <= 24.0 * rules.seen_days)
-    allowed.scatter_(1, seen.long(), False)
+    seen = state.met.items * (state.met.age_h <= 24.0 * rules.seen_days)
+    allowed.scatter_(1, seen, False)
     return allowed
 
 
 def describe(
-    release: Release, state: UserState, catalogue: Catalogue, items: ItemState, rows: torch.Tensor, mask: torch.Tensor
+    release: Release, state: KnownUser, catalogue: Catalogue, items: ItemState, rows: torch.Tensor, mask: torch.Tensor
 ) -> Candidates:
     """The policy's inputs for given candidate rows: the same for a draw and for judging a release on logged candidates."""
     cross = cross_features(state, catalogue, rows)

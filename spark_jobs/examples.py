@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
-from spark_jobs.contracts import COUNTERS
+from spark_jobs.contracts import COUNTERS, HISTORY
 from spark_jobs.rewards import RewardTerm, labels_struct, reward_of
 
 
@@ -104,13 +104,16 @@ def _largest(label: Column, later: Column) -> Column:
 
 
 def with_features(examples: DataFrame, users: DataFrame, histories: DataFrame, items: DataFrame) -> DataFrame:
-    """Joins what was known before ``cut``: user counters and history, item counters, each as a struct."""
+    """Joins what was known before ``cut``: user counters and the newest of the history, item counters, and when the user met the item."""
     user = users.select("user_id", "cut", *[F.col(name).alias(f"user_{name}") for name in COUNTERS])
     item = items.select("item_id", "cut", F.struct(*COUNTERS).alias("item"))
     joined = examples.join(user, on=["user_id", "cut"], how="left").join(histories, on=["user_id", "cut"], how="left")
     fields = [F.col(f"user_{name}").alias(name) for name in COUNTERS]
-    known = F.transform("recent", lambda entry: F.struct(*[entry[name].alias(name) for name in ("ts", "item_id", "weight")]))
-    joined = joined.withColumn("user", F.struct(*fields, known.alias("recent")))
+    newest = F.slice("recent", -F.least(F.lit(HISTORY), F.size("recent")), HISTORY)
+    known = F.transform(newest, lambda entry: F.struct(*[entry[name].alias(name) for name in ("ts", "item_id", "weight")]))
+    own = F.get(F.filter("recent", lambda entry: entry["item_id"] == F.col("item_id")), F.lit(0))
+    met = F.when(own.isNotNull(), F.struct(own["ts"].alias("ts"), own["times"].alias("times")))
+    joined = joined.withColumn("user", F.struct(*fields, known.alias("recent"))).withColumn("met", met)
     return joined.join(item, on=["item_id", "cut"], how="left").withColumnRenamed("cut", "known_at")
 
 

@@ -11,20 +11,23 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from models.records import RankerBatch, UserState
-from spark_jobs.catalogue import Catalogue
-from spark_jobs.contracts import COUNTERS, HISTORY
+from models.records import KnownUser, MetItems, RankerBatch, UserState
+from spark_jobs.catalogue import MICROSECONDS_AN_HOUR, Catalogue
+from spark_jobs.contracts import COUNTERS, HISTORY, MET
 from spark_jobs.counters import decayed, matrix, with_rates
 
-CROSS = ("tag_affinity",)
+CROSS = ("tag_affinity", "met_times", "met_freshness")
 
 
-def user_states(users: pa.Table | pa.RecordBatch, catalogue: Catalogue, at: datetime, names: tuple[str, ...]) -> UserState:
+def user_states(users: pa.Table | pa.RecordBatch, catalogue: Catalogue, at: datetime, names: tuple[str, ...]) -> KnownUser:
     """States of ``user_features`` rows, decayed to ``at``."""
     at_us = int(at.timestamp() * 1e6)
     as_of = np.asarray(users.column("as_of").cast(pa.int64()))
     counters = decayed(matrix(users), as_of, at_us)
-    return _state(counters, _flat(users.column("recent")), np.full(len(users), at_us), catalogue, names)
+    recent, at_each = _flat(users.column("recent")), np.full(len(users), at_us)
+    state = _state(counters, recent, at_each, catalogue, names)
+    met = _newest(recent, min(MET, _longest(recent)), at_each, catalogue, ("times",))
+    return KnownUser(state.counters, state.history, state.history_age_h, state.history_weight, MetItems(*met))
 
 
 def examples_batch(
@@ -35,13 +38,13 @@ def examples_batch(
     user = _flat(examples.column("user"))
     state = _state(matrix(_columns(user)), user.field("recent"), known_us, catalogue, names)
     item = torch.from_numpy(catalogue.rows(_flat(examples.column("item_id"))))
-    age_h = np.maximum(known_us - catalogue.published_us[item.numpy()], 0) / 3.6e9
+    age_h = np.maximum(known_us - catalogue.published_us[item.numpy()], 0) / MICROSECONDS_AN_HOUR
     batch = RankerBatch(
         user=state,
         item=item,
         item_counters=_floats(with_rates(matrix(_columns(_flat(examples.column("item")))), names)),
         item_age_h=_floats(age_h),
-        cross=(tag_profiles(state, catalogue) * catalogue.tags[item]).sum(-1, keepdim=True),
+        cross=_cross((tag_profiles(state, catalogue) * catalogue.tags[item]).sum(-1), *_met(examples.column("met"), known_us)),
         position=torch.from_numpy(np.asarray(examples.column("position")).astype(np.int64)),
         labels=_labels(examples.column("labels"), tasks),
         weight=torch.ones(len(examples)),
@@ -49,10 +52,26 @@ def examples_batch(
     return _with_corrections(batch, examples.column("previous_labels"), tasks) if corrections else batch
 
 
-def cross_features(state: UserState, catalogue: Catalogue, candidates: torch.Tensor) -> torch.Tensor:
+def cross_features(user: KnownUser, catalogue: Catalogue, candidates: torch.Tensor) -> torch.Tensor:
     """(U, C, X) for item rows (U, C)."""
-    affinity = tag_profiles(state, catalogue) @ catalogue.tags.T  # (U, N+1)
-    return affinity.gather(1, candidates).unsqueeze(-1)
+    affinity = tag_profiles(user, catalogue) @ catalogue.tags.T  # (U, N+1)
+    items, order = user.met.items.sort(dim=1)
+    place = torch.searchsorted(items, candidates.contiguous()).clamp(max=items.shape[1] - 1)
+    there = (items.gather(1, place) == candidates) & (candidates > 0)
+    place = order.gather(1, place)
+    return _cross(affinity.gather(1, candidates), user.met.times.gather(1, place) * there, user.met.age_h.gather(1, place))
+
+
+def _cross(affinity: torch.Tensor, times: torch.Tensor, age_h: torch.Tensor) -> torch.Tensor:
+    """(..., X) in the order of CROSS; ``times`` is 0 for an item never met. Freshness: 1 now, 1/2 after a day, 1/31 after a month."""
+    return torch.stack([affinity, times, (times > 0) / (1 + age_h / 24)], dim=-1)
+
+
+def _met(met: pa.ChunkedArray, at_us: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+    """How often and how long ago the user met the item, in hours (B,) each; 0 times where never."""
+    last, times = (pc.fill_null(pc.struct_field(_flat(met), name), 0) for name in ("ts", "times"))
+    age_h = np.maximum(at_us - np.asarray(last.cast(pa.int64())), 0) / MICROSECONDS_AN_HOUR
+    return _floats(np.asarray(times)), _floats(age_h)
 
 
 def tag_profiles(state: UserState, catalogue: Catalogue) -> torch.Tensor:
@@ -65,19 +84,39 @@ def tag_profiles(state: UserState, catalogue: Catalogue) -> torch.Tensor:
 def _state(
     counters: NDArray[np.float64], recent: pa.Array, at_us: NDArray[np.int64], catalogue: Catalogue, names: tuple[str, ...]
 ) -> UserState:
-    """``recent``: list array of history entries, oldest first, placed so that the newest stands last."""
-    offsets = recent.offsets.to_numpy()
-    lengths = np.where(recent.is_valid(), np.diff(offsets), 0)
-    entries = recent.values
+    return UserState(_floats(with_rates(counters, names)), *_newest(recent, HISTORY, at_us, catalogue, ("weight",)))
+
+
+def _newest(
+    recent: pa.Array, width: int, at_us: NDArray[np.int64], catalogue: Catalogue, fields: tuple[str, ...]
+) -> tuple[torch.Tensor, ...]:
+    """Item rows, ages in hours and ``fields`` of the newest entries, (U, width) each, the newest last, zeros before the oldest.
+
+    ``recent``: list array of history entries, oldest first.
+    """
+    ends = recent.offsets.to_numpy()[1:]
+    lengths = np.minimum(_lengths(recent), width)
     row = np.repeat(np.arange(len(recent)), lengths)
-    source = np.repeat(offsets[:-1], lengths) + _within(lengths)
-    column = HISTORY - np.repeat(lengths, lengths) + _within(lengths)
-    items, age_h, weight = (np.zeros((len(recent), HISTORY), dtype=t) for t in (np.int64, np.float32, np.float32))
-    items[row, column] = catalogue.rows(entries.field("item_id"))[source]
-    ts = np.asarray(entries.field("ts").cast(pa.int64()))
-    age_h[row, column] = np.maximum(at_us[row] - ts[source], 0) / 3.6e9
-    weight[row, column] = np.asarray(entries.field("weight"))[source]
-    return UserState(_floats(with_rates(counters, names)), *(torch.from_numpy(part) for part in (items, age_h, weight)))
+    source = np.repeat(ends - lengths, lengths) + _within(lengths)
+    column = width - np.repeat(lengths, lengths) + _within(lengths)
+    ids, ts = (recent.values.field(name).take(pa.array(source)) for name in ("item_id", "ts"))
+    values: list[NDArray[np.int64] | NDArray[np.float64]] = [
+        catalogue.rows(ids), np.maximum(at_us[row] - np.asarray(ts.cast(pa.int64())), 0) / MICROSECONDS_AN_HOUR,
+        *[np.asarray(recent.values.field(name))[source] for name in fields],
+    ]  # fmt: skip
+    placed = [np.zeros((len(recent), width), dtype=np.int64 if number == 0 else np.float32) for number in range(len(values))]
+    for target, value in zip(placed, values, strict=True):
+        target[row, column] = value
+    return tuple(torch.from_numpy(target) for target in placed)
+
+
+def _lengths(recent: pa.Array) -> NDArray[np.int64]:
+    return np.where(recent.is_valid(), np.diff(recent.offsets.to_numpy()), 0)
+
+
+def _longest(recent: pa.Array) -> int:
+    """At least 1."""
+    return int(max(1, _lengths(recent).max(initial=0)))
 
 
 def _within(lengths: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,16 +1,25 @@
 """State as a fold of increments: decayed counters and reaction histories, as known before any instant.
 
 A *delta* is (id, as_of, one amount per counter): what had happened up to ``as_of``, decayed to it. Raw events, hourly
-increments and the caches are all deltas, and adding them is associative and commutative; so incremental = rebuilt.
+increments and the caches are all deltas, and adding them is associative and commutative; so incremental = rebuilt. (Histories of more
+than MET items are added in the order in which they became known.)
 ``known_from`` is the instant from which a delta may be used: the end of the loop hour that brought it, never event time.
 """
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.types import ArrayType, DoubleType, LongType, StringType, StructField, StructType
 
-from spark_jobs.contracts import COUNTED, COUNTERS, HALF_LIVES_H, HISTORY
+from spark_jobs.contracts import COUNTED, COUNTERS, HALF_LIVES_H, MET
+from spark_jobs.histories import in_order
 
-_HISTORY_ENTRY = ("ts", "event_id", "item_id", "weight")
+_HISTORY_ENTRY = ("ts", "event_id", "item_id", "weight", "times")
+_ENTRIES = ArrayType(
+    StructType([
+        StructField("ts", LongType()), StructField("event_id", StringType()), StructField("item_id", StringType()),
+        StructField("weight", DoubleType()), StructField("times", DoubleType()),
+    ])
+)  # fmt: skip
 
 
 def event_deltas(impressions: DataFrame, feedback: DataFrame, rewards: DataFrame) -> DataFrame:
@@ -36,24 +45,20 @@ def with_counters(events: DataFrame) -> DataFrame:
 
 def counters_at(deltas: DataFrame, key: str, at: Column, *by: str) -> DataFrame:
     """Sum of the deltas of each ``key`` (and ``by``), decayed from their ``as_of`` to the instant ``at``."""
-    sums = [F.sum(F.col(name) * _decay(at, half_life)).alias(name) for name, half_life in _with_half_lives()]
-    return deltas.groupBy(key, *by).agg(*sums)
+    return _with_decay(deltas, at).groupBy(key, *by).agg(*[total.alias(name) for name, total in _decayed_sums()])
 
 
 def counters_before(needs: DataFrame, deltas: DataFrame, key: str) -> DataFrame:
     """For each (key, cut) of ``needs``: its counters as known at ``cut``, decayed to it; zeros where nothing was known."""
     parts = deltas.select(F.col(key).alias("delta_key"), "as_of", "known_from", *COUNTERS)
     known = needs.join(parts, on=(needs[key] == parts["delta_key"]) & (parts["known_from"] <= needs["cut"]), how="left")
-    sums = [
-        F.coalesce(F.sum(F.col(name) * _decay(F.col("cut"), half_life)), F.lit(0.0)).alias(name)
-        for name, half_life in _with_half_lives()
-    ]
-    return known.groupBy(key, "cut").agg(*sums)
+    sums = [F.coalesce(total, F.lit(0.0)).alias(name) for name, total in _decayed_sums()]
+    return _with_decay(known, F.col("cut")).groupBy(key, "cut").agg(*sums)
 
 
 def history_entries(events: DataFrame) -> DataFrame:
     """One row a reaction: user_id and the fields of a history entry."""
-    reactions = events.where("type <> 'impression'").withColumnRenamed("as_of", "ts")
+    reactions = events.where("type <> 'impression'").withColumnRenamed("as_of", "ts").withColumn("times", F.lit(1.0))
     return reactions.select("user_id", *_HISTORY_ENTRY, *[name for name in ("hour", "known_from") if name in reactions.columns])
 
 
@@ -64,23 +69,38 @@ def unfolded_history(states: DataFrame) -> DataFrame:
 
 
 def recent(entries: DataFrame, *by: str) -> DataFrame:
-    """The last HISTORY items of each user (and ``by``) as ``recent``, oldest first by (ts, event_id); one entry an item.
+    """The last MET items of each user (and ``by``) as ``recent``, oldest first by (ts, event_id); one entry an item.
 
-    An item keeps its newest time and its strongest reaction, so that merging histories in any order gives the same.
+    An item keeps its newest time, its strongest reaction and how many there were (``times``). That is the same in any order as long as
+    nothing is dropped; where something is, entries are added in the order of ``known_from`` (all at once without that column).
     """
     keys = ["user_id", *by]
-    newest = F.max(F.struct("ts", "event_id"))
-    per_item = entries.groupBy(*keys, "item_id").agg(newest.alias("last"), F.max("weight").alias("weight"))
-    entry = F.struct("last.ts", "last.event_id", "item_id", "weight")
-    folded = per_item.groupBy(*keys).agg(F.array_sort(F.collect_list(entry)).alias("recent"))
-    return folded.withColumn("recent", F.slice("recent", -F.least(F.lit(HISTORY), F.size("recent")), HISTORY))
+    last, part = F.max(F.struct("ts", "event_id")).alias("last"), F.struct(*_part(entries)).alias("part")
+    per_item = entries.withColumn("part", part).groupBy(*keys, "item_id").agg(
+        last, F.max("weight").alias("weight"), F.sum("times").alias("times"), F.collect_list("part").alias("parts")
+    )
+    entry = F.struct("last.ts", "last.event_id", "item_id", "weight", "times")
+    all_items = per_item.groupBy(*keys).agg(
+        F.array_sort(F.collect_list(entry)).alias("recent"), F.flatten(F.collect_list("parts")).alias("parts")
+    )
+    fold = F.udf(lambda parts: None if parts is None else in_order(part.asDict() for part in parts), _ENTRIES)
+    ordered = fold(F.when(F.size("recent") > MET, F.col("parts")))
+    dropped = F.transform(ordered, lambda entry: entry.withField("ts", F.timestamp_micros(entry["ts"])))
+    return all_items.withColumn("recent", F.coalesce(dropped, "recent")).drop("parts")
+
+
+def _part(entries: DataFrame) -> list[Column]:
+    """Fields of an entry as ``histories.in_order`` takes them: instants as microseconds, which no time zone can move."""
+    known = F.unix_micros("known_from") if "known_from" in entries.columns else F.lit(0)
+    kept = [F.col(name) for name in _HISTORY_ENTRY if name != "ts"]
+    return [known.alias("known_from"), F.unix_micros("ts").alias("ts"), *kept]
 
 
 def recent_before(needs: DataFrame, entries: DataFrame) -> DataFrame:
     """For each (user_id, cut) of ``needs`` that knows anything: the history as known at ``cut``."""
     parts = entries.withColumnRenamed("user_id", "entry_user")
     known = needs.join(parts, on=(needs["user_id"] == parts["entry_user"]) & (parts["known_from"] <= needs["cut"]), how="inner")
-    return recent(known.select("user_id", "cut", *_HISTORY_ENTRY), "cut")
+    return recent(known.select("user_id", "cut", "known_from", *_HISTORY_ENTRY), "cut")
 
 
 def folded(touched: DataFrame, deltas: DataFrame, key: str) -> DataFrame:
@@ -97,10 +117,12 @@ def _amount(name: str) -> Column:
     return F.when(F.col("type") == name.removesuffix("s"), 1.0).otherwise(0.0)
 
 
-def _with_half_lives() -> list[tuple[str, int]]:
-    return [(f"{name}_{half_life}h", half_life) for name in COUNTED for half_life in HALF_LIVES_H]
-
-
-def _decay(at: Column, half_life_h: int) -> Column:
+def _with_decay(deltas: DataFrame, at: Column) -> DataFrame:
+    """Adds what is left at ``at`` of an amount of ``as_of``, by half-life; once a row, not once a counter."""
     age_s = (F.unix_micros(at) - F.unix_micros(F.col("as_of"))) / 1e6
-    return F.pow(F.lit(2.0), -age_s / (3600.0 * half_life_h))
+    return deltas.withColumns({f"left_{half_life}h": F.pow(F.lit(2.0), -age_s / (3600.0 * half_life)) for half_life in HALF_LIVES_H})
+
+
+def _decayed_sums() -> list[tuple[str, Column]]:
+    names = [(f"{name}_{half_life}h", f"left_{half_life}h") for name in COUNTED for half_life in HALF_LIVES_H]
+    return [(name, F.sum(F.col(name) * F.col(left))) for name, left in names]

@@ -2,18 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from operator import itemgetter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from spark_jobs.contracts import COUNTERS, HISTORY, TABLES
+from spark_jobs.contracts import COUNTERS, TABLES
 from spark_jobs.counters import decayed, matrix
-
-_BY_TIME = itemgetter("ts", "event_id")
-Entry = dict[str, Any]
+from spark_jobs.histories import History
 
 
 class StateFold:
@@ -25,7 +22,7 @@ class StateFold:
         self._row: dict[str, int] = {}
         self._counters: NDArray[np.float64] = np.zeros((0, len(COUNTERS)))
         self._as_of: NDArray[np.int64] = np.zeros(0, dtype=np.int64)  # microseconds since 1970
-        self._recent: list[list[Entry]] = []
+        self._recent: list[History] = []
 
     def __contains__(self, key: str) -> bool:
         return key in self._row
@@ -46,12 +43,12 @@ class StateFold:
         self._as_of[rows] = newest
         if "recent" in self._schema.names:
             for row, entries in zip(rows, increments["recent"].to_pylist(), strict=True):
-                self._recent[row] = _merged(self._recent[row], entries or [])
+                self._recent[row].add(entries or [])
 
     def _grow(self, new: Sequence[str]) -> None:
         for key in new:
             self._row[key] = len(self._row)
-            self._recent.append([])
+            self._recent.append(History())
         missing = len(self._row) - len(self._as_of)
         if missing > 0:
             more = max(missing, len(self._as_of))  # doubled, so that growing costs no square of the ids
@@ -72,7 +69,7 @@ class StateFold:
         columns["as_of"] = pa.array(as_of).cast(self._schema.field("as_of").type)
         columns |= {name: counters[:, number] for number, name in enumerate(COUNTERS)}
         if "recent" in self._schema.names:
-            recent = [self._recent[number] if number >= 0 else None for number in row]
+            recent = [self._recent[number].entries() if number >= 0 else None for number in row]
             columns["recent"] = pa.array(recent, self._schema.field("recent").type)
         return pa.table([columns[name] for name in self._schema.names], schema=self._schema)
 
@@ -80,16 +77,3 @@ class StateFold:
 def _decayed_to(counters: NDArray[np.float64], as_of_us: NDArray[np.int64], at_us: NDArray[np.int64]) -> NDArray[np.float64]:
     """Counters (rows, COUNTERS), each row decayed to its own instant."""
     return decayed(counters, as_of_us - at_us, 0)
-
-
-def _merged(one: list[Entry], other: list[Entry]) -> list[Entry]:
-    """The last HISTORY items of both, oldest first; an item keeps its newest time and its strongest reaction."""
-    items: dict[str, Entry] = {}
-    for entry in (*one, *other):
-        known = items.get(entry["item_id"])
-        if known is None:
-            items[entry["item_id"]] = entry
-        else:
-            newest = max(known, entry, key=_BY_TIME)
-            items[entry["item_id"]] = newest | {"weight": max(known["weight"], entry["weight"])}
-    return sorted(items.values(), key=_BY_TIME)[-HISTORY:]

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.ranker import Ranker
-from models.records import ItemState, RankerBatch, UserState
+from models.records import ItemState, KnownUser, RankerBatch
 from pipelines.evaluation.state_fold import StateFold
 from pipelines.hours import parse_hour
 from spark_jobs.catalogue import Catalogue, item_state
@@ -57,7 +57,7 @@ class View:
         )
         return users, items
 
-    def user_states(self, users: list[str], names: tuple[str, ...]) -> UserState:
+    def user_states(self, users: list[str], names: tuple[str, ...]) -> KnownUser:
         at = parse_hour(self.hour)
         return user_states(self.users.states(users, unknown_as_of=at), self.catalogue, at, names)
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.ranker import RankerConfig
-from models.records import ItemState, UserState
+from models.records import ItemState, KnownUser
 from pipelines.errors import UserError
 from pipelines.hours import end_of
 from pipelines.lake import ledger
@@ -32,7 +32,7 @@ from spark_jobs.ranker_inputs import user_states
 class View:
     """Users and items as a system knows them at an instant: what its models go by."""
 
-    users: UserState
+    users: KnownUser
     items: ItemState
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.ranker import RankerConfig
-from models.records import ItemState, LoggedSlates, UserState
+from models.records import ItemState, KnownUser, LoggedSlates
 from pipelines.hours import end_of
 from pipelines.lake.tables import read_table
 from pipelines.settings import Settings
@@ -39,7 +39,7 @@ class Drawn:
     """Slates drawn from the same feature tables: which of all they are, and what was known of their users and of the items."""
 
     where: Tensor
-    users: UserState
+    users: KnownUser
     items: ItemState
 
 

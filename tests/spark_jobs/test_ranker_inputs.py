@@ -60,7 +60,7 @@ HISTORY_OF_U = [entry(50, "y", 0.5), entry(40, "gone", 0.9), entry(31, "x")]
 
 @pytest.fixture
 def served(catalogue):
-    cached = [entry | {"event_id": f"e{n}"} for n, entry in enumerate(HISTORY_OF_U)]
+    cached = [entry | {"event_id": f"e{n}", "times": 1.0 + n} for n, entry in enumerate(HISTORY_OF_U)]
     users = rows("user_features", [{"user_id": "u", "as_of": AS_OF, "recent": cached, **COUNTS}, {"user_id": "new", "as_of": CUT}])
     return user_states(users, catalogue, CUT, NAMES)
 
@@ -70,12 +70,13 @@ def example(**values):
     known = {
         "example_id": "e", "revision": 0, "user_id": "u", "item_id": "x", "ts": CUT, "known_at": CUT, "position": 4,
         "labels": {"click": 1.0}, "reward": 0.0, "reward_version": "v", "user": user, "item": decay(COUNTS), "hour": "2026-11-12T08",
+        "met": {"ts": CUT - timedelta(hours=31), "times": 3.0},
     }  # fmt: skip
     return known | values
 
 
 def test_serving_and_training_see_the_same_user_and_item(catalogue, served):
-    examples = [example(), example(user={"recent": None}, item_id="unknown", item={})]
+    examples = [example(), example(user={"recent": None}, item_id="unknown", item={}, met=None)]
     batch = examples_batch(rows("training_examples", examples), catalogue, NAMES, TASKS)
     for name in ("counters", "history", "history_age_h", "history_weight"):
         assert torch.allclose(getattr(batch.user, name).float(), getattr(served, name).float()), name
@@ -86,7 +87,13 @@ def test_serving_and_training_see_the_same_user_and_item(catalogue, served):
     assert torch.allclose(batch.item_counters[0], state.counters[1])
     assert torch.allclose(batch.item_counters[1], state.counters[0]), "an unknown item has what an item nobody met has"
     assert batch.item.tolist() == [1, 0] and batch.item_age_h[0] == pytest.approx(100) == state.age_h[1]
-    assert torch.allclose(batch.cross[:1], cross_features(served, catalogue, torch.tensor([[1], [1]]))[0])
+    assert torch.allclose(batch.cross, cross_features(served, catalogue, torch.tensor([[1], [0]])).squeeze(1))
+
+
+def test_what_was_met_says_how_often_and_how_long_ago(catalogue, served):
+    found = cross_features(served, catalogue, torch.tensor([[3, 1, 0, 2], [1, 1, 0, 2]]))
+    assert found[0, :, 1].tolist() == [0.0, 3.0, 0.0, 1.0] and found[0, :, 2].tolist() == pytest.approx([0, 24 / 55, 0, 24 / 74])
+    assert found[1, :, 1:].abs().sum() == 0, "a new user met nothing"
 
 
 def test_tag_affinity_is_the_weighted_mean_of_what_was_liked(catalogue, served):

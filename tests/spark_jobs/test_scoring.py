@@ -24,7 +24,7 @@ SIZE = 5
 
 def seen(*items, days=1.0, weight=0.7):
     at = AT - timedelta(days=days)
-    return [{"ts": at, "event_id": item, "item_id": item, "weight": weight} for item in items]
+    return [{"ts": at, "event_id": item, "item_id": item, "weight": weight, "times": 1.0} for item in items]
 
 
 USERS = {

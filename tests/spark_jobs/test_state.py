@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from pyspark.sql import functions as F
 
-from spark_jobs.contracts import COUNTERS, HISTORY
+from spark_jobs.contracts import COUNTERS, MET
+from spark_jobs.histories import History
 from spark_jobs.state import counters_at, counters_before, folded, history_entries, recent, with_counters
 
 START = datetime(2026, 11, 10, 8, tzinfo=UTC)
@@ -82,11 +83,26 @@ def test_folding_hour_by_hour_equals_folding_all(spark, seed):
 
 
 def test_history_keeps_the_last_items_by_time_and_then_by_event_one_entry_each(spark):
-    many = [(n, "u", f"i{n:03d}", "click", 0.1) for n in range(HISTORY + 10)]
-    again = [(HISTORY + 10, "u", "i055", "rating", 0.9), (HISTORY + 10, "u", "i056", "click", 0.0)]
+    many = [(n, "u", f"i{n:03d}", "click", 0.1) for n in range(MET + 10)]
+    again = [(MET + 10, "u", "i055", "rating", 0.9), (MET + 10, "u", "i056", "click", 0.0)]
     found = spark.createDataFrame(events([*many, *again]), EVENT)
     (row,) = recent(history_entries(found)).collect()
     items = [entry["item_id"] for entry in row["recent"]]
-    assert len(items) == len(set(items)) == HISTORY
+    assert len(items) == len(set(items)) == MET
     assert items[-2:] == ["i055", "i056"] and items[0] == "i010"
-    assert {entry["item_id"]: entry["weight"] for entry in row["recent"]}["i055"] == 0.9
+    assert {entry["item_id"]: (entry["weight"], entry["times"]) for entry in row["recent"]}["i055"] == (0.9, 2.0)
+    assert row["recent"][0]["ts"].astimezone(UTC) == START + timedelta(minutes=10), "the microseconds of the worker are no other instant"
+
+
+def test_an_item_that_was_dropped_and_is_met_again_counts_anew_in_one_pass_as_hour_by_hour(spark):
+    rows = [(0, "u", "dropped", "rating", 0.9), (1, "u", "kept", "rating", 0.8)]
+    rows += [(2 + n % 150, "u", f"i{n:03d}", "click", 0.1) for n in range(MET - 1)]
+    rows += [(130, "u", "kept", "click", 0.1), (190, "u", "dropped", "click", 0.1), (191, "u", "kept", "click", 0.1)]
+    deltas, end = stored(spark, increments(spark, sorted(rows))), START + timedelta(hours=4)
+    (whole,) = fold(spark, deltas, end).collect()
+    fold_in_memory = History()
+    for row in deltas.orderBy("as_of").collect():
+        fold_in_memory.add(entry.asDict() for entry in row["recent"])
+    found = [entry.asDict() for entry in whole["recent"]]
+    assert found == fold_in_memory.entries()
+    assert [(entry["item_id"], entry["weight"], entry["times"]) for entry in found[-2:]] == [("dropped", 0.1, 1.0), ("kept", 0.8, 3.0)]

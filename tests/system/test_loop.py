@@ -144,7 +144,7 @@ def test_candidates_of_a_file_are_scored_as_training_saw_them_before_their_hour(
     current = Attempt(settings, "finetune_ranker", [hour])
     reader = finetune_ranker.example_reader(current, encoder_spec(settings).version)
     examples = reader.examples.read([hour], pc.field("revision") == 0)
-    columns = {"impression_id": "example_id", "user": "user_id", "item": "item_id"}
+    columns = {"impression_id": "slate_id", "user": "user_id", "item": "item_id"}
     rows = {name: examples[column] for name, column in columns.items()}
     rows |= {"ts": pc.strftime(examples["ts"], "%Y-%m-%dT%H:%M:%S+00:00"), "label": pc.struct_field(examples["labels"], "click")}
     pq.write_table(pa.table(rows), tmp_path / "candidates.parquet")

@@ -7,14 +7,14 @@ import pytest
 
 from pipelines.evaluation.state_fold import StateFold
 from pipelines.hours import end_of, parse_hour
-from spark_jobs.contracts import HISTORY, TABLES
+from spark_jobs.contracts import MET, TABLES
 
 FIRST, SECOND = "2026-11-10T08", "2026-11-10T09"
 
 
 def increment(user, hour, clicks=0.0, recent=()):
     entries = [
-        {"ts": parse_hour(hour) + timedelta(minutes=minute), "event_id": f"e{minute}", "item_id": item, "weight": weight}
+        {"ts": parse_hour(hour) + timedelta(minutes=minute), "event_id": f"e{minute}", "item_id": item, "weight": weight, "times": 1.0}
         for minute, item, weight in recent
     ]
     return {"user_id": user, "as_of": end_of(hour), "clicks_1h": clicks, "clicks_24h": clicks, "recent": entries, "hour": hour}
@@ -45,15 +45,16 @@ def test_hours_in_another_order_or_in_one_call_give_the_same():
     assert one == other
 
 
-def test_an_item_keeps_its_newest_time_and_its_strongest_reaction_and_the_oldest_items_go():
+def test_an_item_keeps_its_newest_time_its_strongest_reaction_and_its_times_and_the_oldest_items_go():
     fold = StateFold("user_features")
-    many = [(n % 60, f"i{n}", 0.1) for n in range(HISTORY)]
+    many = [(n % 60, f"i{n}", 0.1) for n in range(MET)]
     fold.add(table(increment("u", FIRST, recent=many)))
     fold.add(table(increment("u", SECOND, recent=[(1, "i0", 0.05), (2, "new", 1.0)])))
     recent = fold.states(["u"])["recent"].to_pylist()[0]
-    assert len(recent) == HISTORY and [entry["item_id"] for entry in recent[-2:]] == ["i0", "new"]
+    assert len(recent) == MET and [entry["item_id"] for entry in recent[-2:]] == ["i0", "new"]
     assert recent[-2]["weight"] == pytest.approx(0.1) and recent[-2]["ts"] == parse_hour(SECOND) + timedelta(minutes=1)
-    assert "i1" not in {entry["item_id"] for entry in recent}
+    assert recent[-2]["times"] == 2.0 and recent[-1]["times"] == 1.0
+    assert "i60" not in {entry["item_id"] for entry in recent}, "the oldest once i0 was met again"
 
 
 def test_who_is_unknown_has_zeros_and_no_history():

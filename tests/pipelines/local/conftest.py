@@ -29,6 +29,7 @@ from pipelines.settings import Settings, load_settings
 from pipelines.steps.score_users import scoring_spec
 from spark_jobs.contracts import COUNTERS, DEFAULT_USER, HISTORY, TABLES
 from spark_jobs.counters import counter_names
+from spark_jobs.ranker_inputs import CROSS
 
 torch.set_num_threads(1)
 START = "2026-11-10T08"
@@ -150,12 +151,12 @@ def save_release(folder: Path) -> None:
     """A ranker and a policy with weights of seed 5, which nothing has trained."""
     torch.manual_seed(5)
     names = counter_names(("click", "watch", "rating"))
-    config = RankerConfig(names, names, ("tag_affinity",), ("click", "watch", "rating"), "made-up", TEXT_DIM, dim=8, hidden=16)
+    config = RankerConfig(names, names, CROSS, ("click", "watch", "rating"), "made-up", TEXT_DIM, dim=8, hidden=16)
     ranker, counters = Ranker(config), torch.rand(50, len(names)) * 20
     history = torch.randint(0, 9, (50, HISTORY))
     user = UserState(counters, history, torch.rand(50, HISTORY), torch.rand(50, HISTORY))
-    batch = RankerBatch(user, torch.arange(50) % 8 + 1, counters.flip(0), torch.rand(50) * 99, torch.rand(50, 1), torch.arange(50) % 10,
-                        torch.rand(50, 3), torch.ones(50))  # fmt: skip
+    batch = RankerBatch(user, torch.arange(50) % 8 + 1, counters.flip(0), torch.rand(50) * 99, torch.rand(50, len(CROSS)),
+                        torch.arange(50) % 10, torch.rand(50, 3), torch.ones(50))  # fmt: skip
     ranker.fit_statistics(batch, ItemTable(torch.randn(9, TEXT_DIM)))
     save_ranker(ranker.eval(), folder / "ranker")
     save_policy(Policy(PolicyConfig(user_dim=20, candidate_dim=8, hidden=8)).eval(), folder / "policy")
@@ -168,7 +169,8 @@ def _counters(random: np.random.Generator, mean: float) -> dict[str, float]:
 def _history(random: np.random.Generator, items: list[str], at: datetime) -> list[dict[str, Any]]:
     chosen = random.choice(len(items), size=12, replace=False).tolist()
     return [
-        {"ts": (at - timedelta(hours=1 + age)).astimezone(UTC), "event_id": f"e{age}", "item_id": items[row], "weight": random.random()}
+        {"ts": (at - timedelta(hours=1 + age)).astimezone(UTC), "event_id": f"e{age}", "item_id": items[row], "weight": random.random(),
+         "times": 1.0}
         for age, row in enumerate(chosen)
     ][::-1]
 

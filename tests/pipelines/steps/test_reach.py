@@ -50,7 +50,7 @@ def tables(write):
         "item_features": [{"item_id": i, "as_of": at, "impressions_24h": 9.0, "clicks_24h": random.random() * 9} for i in ITEMS],
         "user_features": [
             {"user_id": user, "as_of": at, "clicks_24h": random.random() * 9,
-             "recent": [{"ts": published, "event_id": item, "item_id": item, "weight": 1.0} for item in history]}
+             "recent": [{"ts": published, "event_id": item, "item_id": item, "weight": 1.0, "times": 1.0} for item in history]}
             for user, history in zip(USERS, histories, strict=True)
         ],
     }  # fmt: skip
