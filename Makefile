@@ -1,7 +1,7 @@
 # make demo: set up and run the loop. make test: everything that CI runs. State lies in $RECLOOP_HOME, default .recloop/.
 BIN := .venv/bin
 
-.PHONY: setup demo up down test test-faults lint bench clean lock
+.PHONY: setup demo up down test test-faults lint bench bench-ranker clean lock
 
 setup:
 	@sh pipelines/local/setup.sh
@@ -27,6 +27,11 @@ test-faults: setup
 
 bench: setup
 	@$(BIN)/python benchmarks/hour_timing.py && $(BIN)/python benchmarks/loop_reward.py
+
+# RECLOOP_BENCH_DATA: the folder that holds online_retail/.
+bench-ranker: setup
+	@$(BIN)/uv pip install --quiet -r benchmarks/requirements.txt
+	@$(BIN)/python -m benchmarks.ranker.online_retail
 
 # Names what recloop made, and never the folder itself: RECLOOP_HOME may hold other things too.
 clean: down

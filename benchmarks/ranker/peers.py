@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from river import compose, linear_model, optim, preprocessing
 
+from models.metrics import auc
 from models.records import RankerBatch
 from pipelines.hours import hours_between
 
 Floats = NDArray[np.float64]
-RATES = 4  # smoothed rates of showings, the last of the counters: constant for a log without impressions
 
 
 class Peer(Protocol):
@@ -29,7 +29,7 @@ class Peer(Protocol):
 
 
 def counters(batch: RankerBatch) -> Floats:
-    """(n, F): item counters, item age, user counters, tag affinity, all as they were before the hour."""
+    """(n, F): item counters, item age, user counters, tag affinity, and how often and how lately the user met the item."""
     parts = (batch.item_counters, batch.item_age_h.unsqueeze(1), batch.user.counters, batch.cross)
     return torch.cat(parts, 1).double().numpy()
 
@@ -63,8 +63,6 @@ class Popularity:
         return features[:, self._columns[int(self._won.argmax())]]
 
     def observe(self, hour: str, features: Floats, label: Floats, group: NDArray[np.int64]) -> None:
-        from models.metrics import auc
-
         self._won += [np.nan_to_num(auc(label, features[:, column]), nan=0.5) for column in self._columns]
 
 

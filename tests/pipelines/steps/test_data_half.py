@@ -191,13 +191,15 @@ def test_a_mend_of_the_code_with_another_outcome_lands_and_so_does_its_return(ro
     assert verify(root).findings == []
 
 
-def test_two_hours_in_one_pass_are_the_same_as_one_after_the_other(make_root):
+def test_two_hours_in_one_pass_are_the_same_as_one_after_the_other(make_root, monkeypatch):
     root, other = make_root("one"), make_root("other")
-    for settings, passes in ((root, [FIRST, SECOND]), (other, [SECOND])):
+    for settings, hours_a_pass in ((root, 1), (other, 1000)):
+        monkeypatch.setattr(build_features, "HOURS_A_PASS", hours_a_pass)
         land(settings, "impressions", "both", [impression(n, hour) for n, hour in ((1, FIRST), (2, FIRST), (3, SECOND))])
         land(settings, "feedback", "both", [click(1, FIRST), click(2, SECOND, minute=3), click(3, SECOND)])
-        for hour in passes:
-            build_features.run(settings, hour)
+        build_features.run(settings, SECOND)
+    first, both = (ledger.pass_end(settings, ledger.last_done(settings, "build_features", FIRST)) for settings in (root, other))
+    assert (first, both) == (FIRST, SECOND)
     one, two = content(root), content(other)
     for table in ("impressions", "feedback", "training_examples", "user_hour", "item_hour", "item_embeddings"):
         assert one[table] == two[table], table
@@ -344,6 +346,8 @@ def test_a_file_that_changes_after_it_was_taken_is_named(root, monkeypatch):
 def test_too_many_missing_hours_name_the_backfill(root):
     with pytest.raises(UserError, match=f"recloop backfill --from {FIRST}"):
         build_features.run(root, shift(START, 60))
+    with pytest.raises(UserError, match=r"2 hours are missing .* at most 1 are brought in by this run"):
+        build_features.run(root, SECOND, at_most=1)
 
 
 def test_every_commit_of_a_table_is_by_the_engine_of_its_contract(root):
