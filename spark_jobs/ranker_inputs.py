@@ -33,9 +33,13 @@ def user_states(users: pa.Table | pa.RecordBatch, catalogue: Catalogue, at: date
 def examples_batch(
     examples: pa.Table, catalogue: Catalogue, names: tuple[str, ...], tasks: Sequence[str], *, corrections: bool = True
 ) -> RankerBatch:
-    """``training_examples`` rows as a batch. A late label enters as (+1, new labels) and (−1, previous labels): one positive net."""
+    """``training_examples`` rows as a batch. A late label enters as (+1, new labels) and (−1, previous labels): one positive net.
+
+    Raises ValueError where an example's history goes beyond its ``known_at``: a model of such rows predicts what it was told.
+    """
     known_us = np.asarray(examples.column("known_at").cast(pa.int64()))
     user = _flat(examples.column("user"))
+    _check_known(user.field("recent"), known_us)
     state = _state(matrix(_columns(user)), user.field("recent"), known_us, catalogue, names)
     item = torch.from_numpy(catalogue.rows(_flat(examples.column("item_id"))))
     age_h = np.maximum(known_us - catalogue.published_us[item.numpy()], 0) / MICROSECONDS_AN_HOUR
@@ -50,6 +54,17 @@ def examples_batch(
         weight=torch.ones(len(examples)),
     )
     return _with_corrections(batch, examples.column("previous_labels"), tasks) if corrections else batch
+
+
+def _check_known(recent: pa.Array, known_us: NDArray[np.int64]) -> None:
+    lengths = _lengths(recent)
+    last = recent.offsets.to_numpy()[1:][lengths > 0] - 1  # the newest entry of each history
+    newest_us = np.asarray(recent.values.field("ts").take(pa.array(last)).cast(pa.int64()))
+    if late := int((newest_us > known_us[lengths > 0]).sum()):
+        raise ValueError(
+            f"{late} of {len(recent)} training examples hold reactions later than their known_at; nothing can be learned from such "
+            "rows, make their hours again with `recloop rebuild`"
+        )
 
 
 def cross_features(user: KnownUser, catalogue: Catalogue, candidates: torch.Tensor) -> torch.Tensor:

@@ -96,6 +96,12 @@ def test_what_was_met_says_how_often_and_how_long_ago(catalogue, served):
     assert found[1, :, 1:].abs().sum() == 0, "a new user met nothing"
 
 
+def test_a_history_of_the_future_is_refused(catalogue):
+    user = {**decay(COUNTS), "recent": [*HISTORY_OF_U, entry(-0.01, "y")]}
+    with pytest.raises(ValueError, match=r"1 of 2 training examples hold reactions later than .* `recloop rebuild`"):
+        examples_batch(rows("training_examples", [example(), example(user=user)]), catalogue, NAMES, TASKS)
+
+
 def test_tag_affinity_is_the_weighted_mean_of_what_was_liked(catalogue, served):
     affinity = cross_features(served, catalogue, torch.tensor([[1, 2, 3], [1, 2, 3]]))[..., 0]
     root = 0.5**0.5
