@@ -331,11 +331,13 @@ def top(
 @app.command(rich_help_panel=LOOK)
 def evaluate(
     context: typer.Context,
-    candidates: Annotated[Path, typer.Option(help="CSV, JSON Lines or Parquet: impression_id, user, item, ts, label.")],
+    candidates: Annotated[Path | None, typer.Option(
+        help="CSV, JSON Lines or Parquet: impression_id, user, item, ts, label. Without it: the slates that the log says were shown.",
+    )] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet: impression_id, item, score, prob.")] = Path("scored.csv"),
     figures: Annotated[Path | None, typer.Option(help="JSON file for all figures, gains and slices.")] = None,
 ) -> None:
-    """Score given candidate sets test-then-train, and say what hourly learning gains over daily and frozen."""
+    """Score candidate sets test-then-train, and say what hourly learning gains over daily and frozen."""
     from functools import partial
 
     from pipelines.evaluation.evaluate import evaluate as walk_and_score

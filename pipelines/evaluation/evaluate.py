@@ -1,4 +1,4 @@
-"""``recloop evaluate``: given candidate sets, hour by hour, by the arms of the walk; to compare recloop with another system."""
+"""``recloop evaluate``: candidate sets, given or as they were shown, hour by hour, by the arms of the walk."""
 
 import json
 from collections.abc import Callable
@@ -8,20 +8,23 @@ import numpy as np
 
 from pipelines.evaluation.candidate_sets import read_candidates, write_scores
 from pipelines.evaluation.figures import Scored, as_record
+from pipelines.evaluation.shown_sets import shown_candidates
 from pipelines.evaluation.walk import ARMS, HOURLY, ScoredHour, walk
 from pipelines.local.landing import write_file
 from pipelines.settings import Settings
 
 
 def evaluate(
-    settings: Settings, source: Path, target: Path, record: Path | None = None, on_hour: Callable[[ScoredHour], None] = lambda _: None
-) -> Scored:
+    settings: Settings, source: Path | None, target: Path, record: Path | None = None,
+    on_hour: Callable[[ScoredHour], None] = lambda _: None,
+) -> Scored:  # fmt: skip
     """Scores every row of ``source`` (columns impression_id, user, item, ts, label) and writes impression_id, item, score, prob.
 
-    The written scores are those of the hourly arm: log odds and probability of the domain's first task, topmost position. Rows keep their
-    order. ``record``: a JSON file of all figures. Raises UserError for a file that is not one of candidates, or as ``walk`` says.
+    Without a source: of what the log says was shown (``shown_candidates``). The written scores are those of the hourly arm: log odds and
+    probability of the domain's first task, topmost position. Rows keep their order. ``record``: a JSON file of all figures. Raises
+    UserError for a file that is not one of candidates, or as ``walk`` says.
     """
-    table = read_candidates(source)
+    table = shown_candidates(settings) if source is None else read_candidates(source)
     logits = {arm.name: np.full(len(table), np.nan) for arm in ARMS}
     known_user, known_item = np.zeros(len(table), dtype=bool), np.zeros(len(table), dtype=bool)
     for found in walk(settings, table):

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import duckdb
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -24,6 +23,7 @@ from rich.console import Console
 
 from pipelines.errors import UserError
 from pipelines.evaluation.evaluate import evaluate
+from pipelines.evaluation.shown_sets import shown_candidates
 from pipelines.hours import hour_range, shift
 from pipelines.lake import ledger
 from pipelines.local import mlflow_server
@@ -143,18 +143,20 @@ def test_candidates_of_a_file_are_scored_as_training_saw_them_before_their_hour(
     settings, hour = root[0], hours_of(root[0])[-1]
     current = Attempt(settings, "finetune_ranker", [hour])
     reader = finetune_ranker.example_reader(current, encoder_spec(settings).version)
+    shown, hour_of = shown_candidates(settings), lambda rows: pc.strftime(rows["ts"], "%Y-%m-%dT%H")
+    assert sorted(pc.unique(hour_of(shown)).to_pylist()) == hours_of(settings)[1:]
+    candidates = shown.filter(pc.equal(hour_of(shown), hour))
+    pq.write_table(candidates, tmp_path / "candidates.parquet")
     examples = reader.examples.read([hour], pc.field("revision") == 0)
-    columns = {"impression_id": "slate_id", "user": "user_id", "item": "item_id"}
-    rows = {name: examples[column] for name, column in columns.items()}
-    rows |= {"ts": pc.strftime(examples["ts"], "%Y-%m-%dT%H:%M:%S+00:00"), "label": pc.struct_field(examples["labels"], "click")}
-    pq.write_table(pa.table(rows), tmp_path / "candidates.parquet")
+    place = {pair: row for row, pair in enumerate(zip(examples["slate_id"].to_pylist(), examples["item_id"].to_pylist(), strict=True))}
+    order = [place[pair] for pair in zip(candidates["impression_id"].to_pylist(), candidates["item"].to_pylist(), strict=True)]
     seen = []
     kept = lambda hour: seen.append((hour, hour.view.inputs(hour.part, reader.names)))  # noqa: E731 - before the hour is learned
     scored = evaluate(settings, tmp_path / "candidates.parquet", tmp_path / "scored.csv", tmp_path / "figures.json", kept)
-    ((found, inputs),), expected = seen, reader.shown(hour).batch
+    ((found, inputs),), expected = seen, reader.shown(hour).batch.rows(torch.tensor(order))
     ours, theirs = found.view.catalogue.ids.to_numpy(False), reader.catalogue.ids.to_numpy(False)
     for ids, batch in ((ours, inputs), (theirs, expected)):
-        assert [ids[row - 1] for row in batch.item.tolist()] == examples["item_id"].to_pylist()
+        assert [ids[row - 1] for row in batch.item.tolist()] == candidates["item"].to_pylist()
     for name in ("item_counters", "item_age_h", "cross"):
         torch.testing.assert_close(getattr(inputs, name), getattr(expected, name), rtol=1e-5, atol=1e-6)
     for name in ("counters", "history_age_h", "history_weight"):
