@@ -1,7 +1,7 @@
 # make demo: set up and run the loop. make test: everything that CI runs. State lies in $RECLOOP_HOME, default .recloop/.
 BIN := .venv/bin
 
-.PHONY: setup demo up down test test-faults lint bench bench-ranker clean lock
+.PHONY: setup demo up down test test-faults lint bench bench-ranker bench-stream clean lock
 
 setup:
 	@sh pipelines/local/setup.sh
@@ -32,6 +32,9 @@ bench: setup
 bench-ranker: setup
 	@$(BIN)/uv pip install --quiet -r benchmarks/requirements.txt
 	@$(BIN)/python -m benchmarks.ranker.online_retail
+
+bench-stream: setup
+	@$(BIN)/python -m benchmarks.ranker.stream
 
 # Names what recloop made, and never the folder itself: RECLOOP_HOME may hold other things too.
 clean: down

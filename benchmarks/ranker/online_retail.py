@@ -7,9 +7,7 @@ November. The log does not say what was shown: negatives are sampled (candidate_
 benchmarks/results/. The root is kept in $RECLOOP_BENCH_ROOT (default .recloop-bench) and used again.
 """
 
-import json
 import os
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,9 +17,10 @@ import pyarrow.compute as pc
 
 from benchmarks.ranker import peers
 from benchmarks.ranker.candidate_sampling import sampled_sets
+from benchmarks.ranker.results import write_gains
 from pipelines.evaluation.evaluate import evaluate
 from pipelines.evaluation.figures import Scored
-from pipelines.evaluation.walk import HOURLY, ScoredHour
+from pipelines.evaluation.walk import ScoredHour
 from pipelines.hours import hour_range
 from pipelines.importers.import_log import import_log
 from pipelines.lake import ledger
@@ -31,7 +30,6 @@ from pipelines.steps import build_features
 from spark_jobs.counters import counter_names
 
 HERE = Path(__file__).parent
-RESULTS = HERE.parent / "results"
 START, LAST = "2011-07-31T23", "2011-11-30T23"
 SINCE, JUDGED, UNTIL = (pd.Timestamp(day, tz="UTC") for day in ("2011-08-01", "2011-09-01", "2011-12-01"))
 SHARE, SEED = 0.15, 5
@@ -98,22 +96,6 @@ def judged(scored: Scored, peer_logits: dict) -> Scored:
     return Scored(scored.table.filter(rows), logits, scored.known_user[mask], scored.known_item[mask])
 
 
-def write_results(found: Scored) -> None:
-    figures = {one.arm: one for one in found.figures() if one.slice == "all"}
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-    for gain in (one for one in found.gains(HOURLY.name) if one.slice == "all" and one.over in GOALS):
-        row, goal = GOALS[gain.over]
-        result = {
-            "claim": f"hourly over {gain.over}, purchases (UCI Online Retail)", "row": row, "unit": "AUC within a candidate set",
-            "ours": figures[HOURLY.name].auc_per_set, "peer": figures[gain.over].auc_per_set, "peer_name": gain.over,
-            "gain": gain.gain, "low": gain.low, "high": gain.high, "goal": goal, "met": gain.low > goal, "sets": gain.sets, "seeds": 1,
-            "ndcg_10": figures[HOURLY.name].ndcg_10, "peer_ndcg_10": figures[gain.over].ndcg_10, "commit": commit, "cores": os.cpu_count(),
-            "workload": "Sep to Nov 2011, 15 % of the baskets, 50 negatives a positive by count^0.75 of the week before",
-        }  # fmt: skip
-        path = RESULTS / f"online_retail_over_{gain.over.lower().replace(' ', '_')}.json"
-        path.write_text(json.dumps(result, indent=2) + "\n")
-
-
 def main() -> None:
     log = Path(os.environ["RECLOOP_BENCH_DATA"]) / "online_retail" / "online_retail_2010_2011.parquet"
     settings = prepared(Path(os.environ.get("RECLOOP_BENCH_ROOT", ".recloop-bench")) / "online-retail", log)
@@ -122,11 +104,8 @@ def main() -> None:
     sets.to_parquet(path, index=False)
     arms = PeerArms(len(sets), counter_names(settings.reward.tasks))
     found = judged(evaluate(settings, path, settings.home / "scored.parquet", on_hour=arms), arms.logits)
-    for figure in found.figures():
-        print(f"{figure.slice:12} {figure.arm:38} AUC {figure.auc_per_set:.4f}  nDCG@10 {figure.ndcg_10:.4f}  {figure.rows:,} rows")
-    for gain in found.gains(HOURLY.name):
-        print(f"{gain.slice:12} over {gain.over:38} {gain.gain:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]  {gain.sets:,} sets")
-    write_results(found)
+    workload = "Sep to Nov 2011, 15 % of the baskets, 50 negatives a positive by count^0.75 of the week before"
+    write_gains(found, "online_retail", "purchases (UCI Online Retail)", GOALS, workload)
 
 
 if __name__ == "__main__":

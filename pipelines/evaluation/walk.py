@@ -36,8 +36,8 @@ Floats = NDArray[np.float64]
 class Arm:
     """Which weights score, and how fresh the counters and histories are that they see.
 
-    *frozen*: the weights of the bootstrap. *daily*: weights, or counters, as they stood at the last midnight (UTC). *hourly*: as they
-    stood at the end of the hour before. *production*: the release that was in production.
+    *frozen*: the weights as they stood when the first candidates came. *daily*: weights, or counters, as they stood at the last midnight
+    (UTC). *hourly*: as they stood at the end of the hour before. *production*: the release that was in production.
     """
 
     name: str
@@ -130,6 +130,8 @@ class _Log:
 
     def logits(self, part: pa.Table, arms: Sequence[Arm]) -> dict[str, Floats]:
         """By arm; an arm whose weights were not there yet is left out."""
+        if "hourly" in self._weights:
+            self._weights.setdefault("frozen", self._weights["hourly"])
         released = [row for row in self._releases if row.since <= self.hour]
         weights = self._weights | ({"production": self._release_ranker(released[-1].release_id)} if released else {})
         return {arm.name: self.view(arm.counters).logits(weights[arm.weights], part) for arm in arms if arm.weights in weights}
@@ -155,8 +157,7 @@ class _Log:
             if len(by):
                 ranker.fit_calibration(by, catalogue.table)
         self._weights["hourly"] = ranker
-        for other in ("frozen", "daily"):
-            self._weights.setdefault(other, ranker)
+        self._weights.setdefault("daily", ranker)
 
     def _known_items(self, hour: str, inclusive: bool) -> Catalogue:
         known = [update for update in self._updates if update < hour or (inclusive and update == hour)]
