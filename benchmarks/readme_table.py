@@ -17,6 +17,12 @@ def render() -> str:
 def _row(result: dict) -> str:
     if "difference" in result:
         measured = f"{result['ours']:.2f} against {result['peer']:.2f} ({result['peer_name']}): {result['difference']:+.3f} "
+        measured += f"[{result['low']:.3f}, {result['high']:.3f}], {result['unit']}, {result['slates']:,} slates of {result['hours']} hours"
+        others = {arm: found["reward"] for arm, found in result["arms"].items() if arm not in ("loop", "frozen_all")}
+        measured += "; " + ", ".join(f"{arm.replace('_', ' ')} {reward:.2f}" for arm, reward in others.items())
+        goal = f"above {result['goal']:.0f}"
+    elif "gain" in result:
+        measured = f"{result['ours']:.4f} against {result['peer']:.4f}: {result['gain']:+.4f} "
         measured += f"[{result['low']:+.4f}, {result['high']:+.4f}] {result['unit']}, {result['sets']:,} sets; "
         measured += f"nDCG@10 {result['ndcg_10']:.4f} against {result['peer_ndcg_10']:.4f}"
         goal = f"above {result['goal']:+.3f}"

@@ -9,11 +9,13 @@ from pipelines.steps.build_features import STEP
 from pipelines.steps.landing_files import is_complete
 
 LOGGED_H = 24
+EVALUATED_H = 14 * 24  # of a shorter log half says little
 
 
 def advice(settings: Settings, report: ImportReport) -> list[str]:
     """One line each: what keeps the loop from learning from these records, then what to put into ``recloop.yaml`` and to run."""
-    return [*_refused(settings, report), *_unused_reactions(settings, report), *_no_catalogue(settings, report), *_next(settings, report)]
+    found = [*_refused(settings, report), *_unused_reactions(settings, report), *_no_catalogue(settings, report)]
+    return [*found, *_next(settings, report), *_to_evaluate(settings, report)]
 
 
 def start_hour(report: ImportReport) -> str | None:
@@ -66,6 +68,20 @@ def _next(settings: Settings, report: ImportReport) -> list[str]:
     if first > _newest_hour():
         return [*lines, f"run next:   nothing; hour {first} takes these records once it has ended"]
     return [*lines, f"run next:   recloop backfill --from {first} --to {last}" if last > first else f"run next:   recloop hour {first}"]
+
+
+def _to_evaluate(settings: Settings, report: ImportReport) -> list[str]:
+    """Half of a log to learn from and half to be judged on, for who wants figures before a loop."""
+    if settings.lake.start_hour or report.first_hour is None or report.last_hour is None:
+        return []
+    span = hours_between(report.first_hour, report.last_hour)
+    if span < EVALUATED_H:
+        return []
+    middle, last = shift(report.first_hour, span // 2), min(report.last_hour, _newest_hour())
+    return [
+        f"or, to judge recloop on this log first:   start_hour: {middle}, "
+        f"recloop backfill --tables-only --from {middle} --to {last}, recloop evaluate --candidates FILE"
+    ]
 
 
 def _newest_hour() -> str:

@@ -55,6 +55,13 @@ def test_what_to_put_into_the_settings_and_to_run(settings):
     assert advice(settings, shown)[-1] == "run next:   recloop backfill --from 2026-11-09T07 --to 2026-11-10T07"
 
 
+def test_a_long_log_may_be_judged_before_it_is_looped(settings):
+    assert advice(settings, report(["2026-10-01T00", "2026-11-01T07"], ("feedback", "items")))[-1] == (
+        "or, to judge recloop on this log first:   start_hour: 2026-10-16T15, "
+        "recloop backfill --tables-only --from 2026-10-16T15 --to 2026-11-01T07, recloop evaluate --candidates FILE"
+    )
+
+
 def test_a_start_hour_that_is_set_stays(tmp_path):
     (tmp_path / "recloop.yaml").write_text("lake: {start_hour: 2026-11-02T00}")
     settings = load_settings(tmp_path, {})
