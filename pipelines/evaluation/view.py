@@ -1,6 +1,6 @@
 """What was known before an hour, and what rankers make of candidate sets with it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,15 +27,17 @@ class View:
     users: StateFold
     items: StateFold
 
-    def logits(self, ranker: Ranker, part: pa.Table) -> NDArray[np.float64]:
-        """(n,) of the first task at the topmost position for the columns ``user`` and ``item`` of these rows."""
-        found = np.zeros(len(part))
-        items = self.item_state(ranker.config.item_counters)
+    def logits(self, rankers: Mapping[str, Ranker], part: pa.Table) -> dict[str, NDArray[np.float64]]:
+        """By ranker (n,) of the first task at the topmost position for the columns ``user`` and ``item`` of these rows."""
+        found = {name: np.zeros(len(part)) for name in rankers}
+        items = {names: self.item_state(names) for names in {ranker.config.item_counters for ranker in rankers.values()}}
         for users, row, candidates in self._padded(part):
-            state = self.user_states(users, ranker.config.user_counters)
-            cross = cross_features(state, self.catalogue, candidates)
-            scored = ranker.score(state, candidates, self.catalogue.table, items, cross)[:, :, 0].double().numpy()
-            found[row[row >= 0]] = scored[row >= 0]
+            known = {names: self.user_states(users, names) for names in {ranker.config.user_counters for ranker in rankers.values()}}
+            cross = {names: cross_features(state, self.catalogue, candidates) for names, state in known.items()}
+            for name, ranker in rankers.items():
+                seen, of_items = ranker.config.user_counters, items[ranker.config.item_counters]
+                scored = ranker.score(known[seen], candidates, self.catalogue.table, of_items, cross[seen])[:, :, 0]
+                found[name][row[row >= 0]] = scored.double().numpy()[row >= 0]
         return found
 
     def inputs(self, part: pa.Table, names: tuple[str, ...]) -> RankerBatch:

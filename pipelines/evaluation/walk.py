@@ -134,7 +134,11 @@ class _Log:
             self._weights.setdefault("frozen", self._weights["hourly"])
         released = [row for row in self._releases if row.since <= self.hour]
         weights = self._weights | ({"production": self._release_ranker(released[-1].release_id)} if released else {})
-        return {arm.name: self.view(arm.counters).logits(weights[arm.weights], part) for arm in arms if arm.weights in weights}
+        there, found = [arm for arm in arms if arm.weights in weights], dict[str, Floats]()
+        for counters in {arm.counters for arm in there}:  # arms of the same counters look at one view
+            rankers = {arm.name: weights[arm.weights] for arm in there if arm.counters == counters}
+            found |= self.view(counters).logits(rankers, part)
+        return {arm.name: found[arm.name] for arm in there}
 
     def learn(self) -> None:
         """Learns and counts the hour."""
