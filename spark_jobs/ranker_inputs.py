@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.records import KnownUser, MetItems, RankerBatch, UserState
 from spark_jobs.catalogue import MICROSECONDS_AN_HOUR, Catalogue
-from spark_jobs.contracts import COUNTERS, HISTORY, MET
+from spark_jobs.contracts import COUNTERS, HISTORY
 from spark_jobs.counters import decayed, matrix, with_rates
 
 CROSS = ("tag_affinity", "met_times", "met_freshness")
@@ -26,7 +26,7 @@ def user_states(users: pa.Table | pa.RecordBatch, catalogue: Catalogue, at: date
     counters = decayed(matrix(users), as_of, at_us)
     recent, at_each = _flat(users.column("recent")), np.full(len(users), at_us)
     state = _state(counters, recent, at_each, catalogue, names)
-    met = _newest(recent, min(MET, _longest(recent)), at_each, catalogue, ("times",))
+    met = _newest(recent, _longest(recent), at_each, catalogue, ("times",))
     return KnownUser(state.counters, state.history, state.history_age_h, state.history_weight, MetItems(*met))
 
 

@@ -8,6 +8,7 @@ benchmarks/results/. The root is kept in $RECLOOP_BENCH_ROOT (default .recloop-b
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,7 +98,9 @@ def judged(scored: Scored, peer_logits: dict) -> Scored:
 
 
 def main() -> None:
-    log = Path(os.environ["RECLOOP_BENCH_DATA"]) / "online_retail" / "online_retail_2010_2011.parquet"
+    log = Path(os.environ.get("RECLOOP_BENCH_DATA", "")) / "online_retail" / "online_retail_2010_2011.parquet"
+    if not log.exists():
+        sys.exit(f"no file {log}; set RECLOOP_BENCH_DATA to the folder that holds online_retail/")
     settings = prepared(Path(os.environ.get("RECLOOP_BENCH_ROOT", ".recloop-bench")) / "online-retail", log)
     sets = sampled_sets(purchases(log), SINCE, UNTIL, SHARE, SEED)
     path = settings.home / "candidates.parquet"

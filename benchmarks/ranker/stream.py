@@ -5,7 +5,7 @@
 logit of a click = base + the user's taste for the item's topic + the item's appeal + position. Tastes and appeals are Ornstein-Uhlenbeck
 processes; a speed is the half-life of their memory. Items say their topic by words and a tag. Slates are drawn uniformly. The limit is
 the assumed-density filter that knows every parameter and learns from the same clicks, hour by hour. Frozen weights are those after the
-first week of slates; judged is the second. Writes one file a speed and arm into benchmarks/results/.
+first week of slates; judged is the second. Writes one file a speed into benchmarks/results/.
 """
 
 import json
@@ -76,9 +76,9 @@ class Filter:
             self._mean[name] *= self._keep
             self._var[name] = self._keep**2 * self._var[name] + (1 - self._keep**2) * std**2
 
-    def logits(self, user: NDArray[np.int64], topic: NDArray[np.int64], item: NDArray[np.int64], position: NDArray[np.int64]) -> Floats:
-        """The predictive probability as log odds, by MacKay's approximation (1992)."""
-        mean = BASE + self._mean["taste"][user, topic] + self._mean["appeal"][item] + POSITION * position
+    def logits(self, user: NDArray[np.int64], topic: NDArray[np.int64], item: NDArray[np.int64]) -> Floats:
+        """The predictive probability at the topmost position as log odds, by MacKay's approximation (1992)."""
+        mean = BASE + self._mean["taste"][user, topic] + self._mean["appeal"][item]
         return np.asarray(mean / np.sqrt(1 + np.pi / 8 * (self._var["taste"][user, topic] + self._var["appeal"][item])))
 
     def learn(self, user: int, topic: int, item: int, position: int, click: float) -> None:
@@ -114,7 +114,7 @@ def landed(settings: Settings, speed: str, seed: int) -> dict[str, float]:
         position = np.tile(np.arange(SLATE), SLATES_AN_HOUR)
         logit = BASE + taste.values[user, topic[item]] + appeal.values[item] + POSITION * position
         click = rng.random(len(logit)) < 1 / (1 + np.exp(-logit))
-        predicted = known.logits(user, topic[item], item, np.zeros_like(position))
+        predicted = known.logits(user, topic[item], item)
         for row in range(len(logit)):
             request = f"r{number + HISTORY_H}-{row // SLATE}"
             at = parse_hour(hour) + timedelta(seconds=int(row // SLATE) * 30 + 1)
