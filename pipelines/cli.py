@@ -174,7 +174,7 @@ def rebuild(
     if dry_run:
         print(f"would make again: {span}")
         for part in again.plan(settings, hours):
-            print(f"{part.table}: {part.rows:,} rows, now version {part.version}")
+            print(part)
         return
     with Stages(_console()).stage(f"rebuild {span}") as stage:
         stage.ends_with(explained(settings, f"rebuild of {span}", partial(again.run, settings, hours)).detail)
@@ -384,16 +384,19 @@ def verify(
     table: Annotated[str | None, typer.Option(help="Check this table alone, without what ties it to others.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
     repair: Annotated[bool, typer.Option("--repair", help="Make damaged derived tables again from the sources, then check again.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --repair: only say what hours, rows and versions would change.")] = False,
 ) -> None:
     """Read every commit, file and row, and name what is damaged, whether it can be recomputed, and what to do. Exit code 1: found."""
     from pipelines.local.verification import lines, summary
     from pipelines.local.verification import verify as check
 
+    if dry_run and not repair:
+        raise UserError("--dry-run goes with --repair; verify alone changes nothing")
     settings = _settings(context)
     result = check(settings, table)
     if repair and result.findings:
-        _repair(settings, sorted({finding.table for finding in result.findings}))
-        result = check(settings, table)
+        _repair(settings, sorted({finding.table for finding in result.findings}), dry_run)
+        result = result if dry_run else check(settings, table)
     if as_json:
         _print_json(result)
     else:
@@ -408,18 +411,22 @@ def verify(
         raise typer.Exit(1)
 
 
-def _repair(settings: "Settings", damaged: list[str]) -> None:
+def _repair(settings: "Settings", damaged: list[str], dry_run: bool) -> None:
     from functools import partial
 
     from pipelines.local.in_process import explained
     from pipelines.local.stages import Stages
     from pipelines.steps import rebuild as again
 
-    mended = [name for name in damaged if name in again.REPAIRABLE]
+    mended = again.repairable(damaged)
     if not mended:
-        raise UserError(f"nothing here can be made again: {', '.join(damaged)}; `recloop verify` says what to do for each")
-    if settings.lake.start_hour is None:
-        raise UserError("lake.start_hour is not set; set it in recloop.yaml to the root's first hour")
+        raise UserError(f"nothing here can be made again now: {', '.join(damaged)}; `recloop verify` says what to do, sources first")
+    if dry_run:
+        hours = again.hours_to_repair(settings)
+        print(f"would set aside and make again: {len(hours)} hours, {hours[0]} to {hours[-1]}")
+        for part in again.plan_repair(settings, mended):
+            print(part)
+        return
     with Stages(_console()).stage(f"make again {', '.join(mended)}") as stage:
         stage.ends_with(explained(settings, "repair", partial(again.repair, settings, mended)).detail)
 

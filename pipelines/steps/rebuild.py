@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
 import pyarrow.compute as pc
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
 
 from pipelines.clock import wall_clock
 from pipelines.errors import UserError
@@ -29,17 +32,22 @@ if TYPE_CHECKING:
 
 DERIVED = ("user_hour", "item_hour", "training_examples")
 RECOMPUTED = (*DERIVED, "item_embeddings", "user_features", "item_features")
-REPAIRABLE = (*RECOMPUTED, "scores")
+REPAIRED_FROM = {**dict.fromkeys(RECOMPUTED, ("impressions", "feedback", "items")), "scores": ("slate_decisions",)}
 RANGE_HOURS = 48  # in one pass; a longer one joins more increments with more instants
 
 
 @dataclass(frozen=True)
 class Planned:
-    """What a rebuild would replace: a table's rows in the hours (all rows of a cache), and its version now."""
+    """What would be replaced: a table's rows in the hours (all rows of a cache), and its version now; None where its log is unreadable."""
 
     table: str
-    rows: int
-    version: int
+    rows: int | None
+    version: int | None
+
+    def __str__(self) -> str:
+        if self.rows is None:
+            return f"{self.table}: all rows; its log cannot be read"
+        return f"{self.table}: {self.rows:,} rows, now version {self.version}"
 
 
 def hours_to_rebuild(settings: Settings, first: str, last: str | None) -> list[str]:
@@ -57,7 +65,7 @@ def hours_to_rebuild(settings: Settings, first: str, last: str | None) -> list[s
 
 
 def plan(settings: Settings, hours: list[str]) -> list[Planned]:
-    """What would change, without changing it."""
+    """What ``run`` would change, without changing it."""
     parts = [(name, hours) for name in DERIVED] + [(name, None) for name in ("user_features", "item_features")]
     there = [(name, own) for name, own in parts if table_exists(settings, name)]
     return [Planned(name, _count(settings, name, own), table_version(settings, name)) for name, own in there]
@@ -70,9 +78,29 @@ def run(settings: Settings, hours: list[str]) -> Outcome:
         return _recompute(spark, settings, hours)
 
 
+def repairable(damaged: Sequence[str]) -> list[str]:
+    """Those of the damaged tables that can be made again now: no table that they are made from is damaged itself.
+
+    A reader passes over an empty newest commit in silence: what is made again from such a source would lose rows without a word.
+    """
+    return [name for name in damaged if name in REPAIRED_FROM and not set(REPAIRED_FROM[name]) & set(damaged)]
+
+
+def hours_to_repair(settings: Settings) -> list[str]:
+    """All finished hours. Raises UserError where the root's first one is not set."""
+    if settings.lake.start_hour is None:
+        raise UserError("lake.start_hour is not set; set it in recloop.yaml to the root's first hour")
+    return hours_to_rebuild(settings, settings.lake.start_hour, None)
+
+
+def plan_repair(settings: Settings, damaged: Sequence[str]) -> list[Planned]:
+    """What ``repair`` would set aside and make again, as far as the logs of the damaged tables still tell."""
+    return [_as_logged(settings, name) for name in damaged]
+
+
 def repair(settings: Settings, damaged: Sequence[str]) -> Outcome:
-    """Sets the folders of these REPAIRABLE tables aside and makes their rows again from all hours; scores from the log of draws."""
-    hours = hours_to_rebuild(settings, settings.lake.start_hour or "", None)
+    """Sets the folders of these repairable tables aside and makes their rows again from all hours; scores from the log of draws."""
+    hours = hours_to_repair(settings)
     scored = ledger.newest_done(settings, SCORING, before=shift(hours[-1], 1)) if "scores" in damaged else None
     with writer_lock(settings, "spark"), spark_session(settings) as spark:
         outcome = _set_aside(settings, hours, damaged)
@@ -115,3 +143,13 @@ def _ranges(settings: Settings, hours: list[str]) -> list[list[str]]:
 def _count(settings: Settings, name: str, hours: list[str] | None) -> int:
     column = read_table(settings, name, hours=hours, columns=["hour" if hours is not None else "as_of"])
     return int(pc.count(column.column(0), mode="all").as_py())
+
+
+def _as_logged(settings: Settings, name: str) -> Planned:
+    """By the log alone: the files themselves may be what is damaged."""
+    try:
+        table = DeltaTable(str(table_path(settings, name)))
+        actions = pa.table(table.get_add_actions(flatten=True))
+    except (DeltaError, OSError):
+        return Planned(name, None, None)
+    return Planned(name, pc.sum(actions["num_records"], min_count=0).as_py(), table.version())

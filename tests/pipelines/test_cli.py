@@ -73,6 +73,10 @@ def test_a_range_that_ends_before_it_begins(home):
     assert "lies after" in error and "earlier hour first" in error
 
 
+def test_a_dry_run_of_a_check_alone(home):
+    assert "--dry-run goes with --repair" in refused(recloop(home, "verify", "--dry-run"))
+
+
 def test_what_is_no_hour(home):
     assert "expected UTC as YYYY-MM-DDTHH" in refused(recloop(home, "simulate", "2026-11-02"))
 

@@ -16,6 +16,7 @@ from pipelines.hours import end_of, parse_hour, shift
 from pipelines.lake import ledger
 from pipelines.lake.metrics import Metric, write_metrics
 from pipelines.lake.quarantine import refused, replay
+from pipelines.lake.tables import table_version
 from pipelines.local.verification import verify
 from pipelines.settings import Source, load_settings
 from pipelines.steps import build_features, maintain_tables, rebuild, state, step
@@ -375,8 +376,15 @@ def test_damaged_derived_tables_are_set_aside_and_made_again(root):
     log = root.warehouse / "training_examples" / "_delta_log"
     max(log.glob("*.json")).write_bytes(b"")
     next((root.warehouse / "user_hour").glob(f"hour={FIRST}/*.parquet")).unlink()
+    shutil.rmtree(root.warehouse / "item_hour")
     damaged = sorted({finding.table for finding in verify(root).findings})
-    assert damaged == ["training_examples", "user_hour"]
+    assert damaged == ["item_hour", "training_examples", "user_hour"]
+    gone, _, lost = rebuild.plan_repair(root, damaged)
+    assert (gone.rows, str(gone)) == (None, "item_hour: all rows; its log cannot be read")
+    assert (lost.rows, lost.version) == (len(before["user_hour"]), table_version(root, "user_hour"))
+    assert sorted({finding.table for finding in verify(root).findings}) == damaged, "a dry run changes nothing"
+    assert rebuild.repairable([*damaged, "slate_log"]) == damaged
+    assert rebuild.repairable([*damaged, "feedback", "scores"]) == ["scores"], "not from a source that is damaged itself"
     rebuild.repair(root, damaged)
     assert verify(root).findings == []
     assert_same_rows(derived(root), before)
