@@ -5,7 +5,7 @@
 An hour here is one commit of 50 reactions by Spark, three of the ledger and one of metrics by delta-rs, as an hour of the loop makes
 them; each 24th is followed by ``recloop maintain``. Then the same read and the same commit alternate between the old root and the young
 one. Versions are kept for 7 days of the wall clock, and none of the run's is that old: so the files on disk are the worst case, and
-what is bounded here is what readers and writers open. Writes benchmarks/results/thousand_hours.json.
+what is bounded here is what readers and writers open. Writes benchmarks/results/hourly_commits_<HOURS>.json.
 """
 
 import json
@@ -32,7 +32,7 @@ from pipelines.settings import Settings, load_settings
 from pipelines.steps import maintain_tables
 
 START, YOUNG, PAIRS, LIMIT = "2026-01-01T00", 10, 15, 1.3
-RESULT = Path(__file__).parent / "results" / "thousand_hours.json"
+RESULTS = Path(__file__).parent / "results"
 STEPS = ("ingest", "build_examples", "build_features")
 COLUMNS = "event_id string, request_id string, user_id string, item_id string, ts timestamp, type string, value double, hour string"
 
@@ -133,7 +133,7 @@ def measure(old: Settings, young: Settings, hours: int) -> None:
         "ours": worst["ratio"], "low": worst["low"], "high": worst["high"], "limit": LIMIT, "met": worst["high"] <= LIMIT,
         "pairs": PAIRS, "parts": found, "footprint": {"old": footprint(old), "young": footprint(young)}, "cores": os.cpu_count(),
     }  # fmt: skip
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    (RESULTS / f"hourly_commits_{hours}.json").write_text(json.dumps(result, indent=2) + "\n")
     print(json.dumps(result, indent=2))
 
 
