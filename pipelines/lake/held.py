@@ -35,8 +35,7 @@ class HeldHours:
             found = hours_dataset(self._table, self.name, missing).to_table(columns=list(columns) if columns else None, filter=where)
             parts, wanted = [found], [hour for hour in wanted if hour in self._held]
         for hour in wanted:
-            table = self._hour(hour)
-            parts.append(table if where is None and columns is None else ds.dataset(table).to_table(columns=columns, filter=where))
+            parts.append(_part(self._hour(hour), where, columns))
         self._forget()
         return pa.concat_tables(parts, promote_options="default")
 
@@ -51,3 +50,13 @@ class HeldHours:
         size = sum(self._bytes.values())
         while size > HELD_BYTES:
             size -= self._bytes.pop(self._held.popitem(last=False)[0])
+
+
+def _part(table: pa.Table, where: "pc.Expression | None", columns: Sequence[str] | None) -> pa.Table:
+    """The columns of the rows that ``where`` keeps; mostly it keeps all or none, and to copy nested rows takes most of a reader's time."""
+    part = table if columns is None else table.select(columns)
+    if where is None:
+        return part
+    kept = pc.fill_null(ds.dataset(table).to_table(columns={"kept": where})["kept"], False)
+    count = pc.sum(kept, min_count=0).as_py()
+    return part if count == len(part) else part.slice(0, 0) if count == 0 else part.filter(kept)
