@@ -79,7 +79,7 @@ class ItemState(TensorRecord):
     """What is known of every item row at the draw; row 0 is zeros."""
 
     counters: Tensor  # (N+1, C_i) raw decayed counters, >= 0
-    age_h: Tensor  # (N+1,) hours since publication, >= 0
+    age_h: Tensor  # (N+1,) hours since publication, else since it was first seen, else 0
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ MICROSECONDS_AN_HOUR = 3_600_000_000
 
 @dataclass(frozen=True)
 class Catalogue:
-    """N items in id order. ``tags`` (N+1, G): unit rows; ``published_us`` (N+1,): microseconds since 1970."""
+    """N items in id order. ``tags`` (N+1, G): unit rows; ``published_us`` (N+1,): microseconds since 1970, 0 where unknown."""
 
     ids: pa.Array
     table: ItemTable
@@ -36,9 +36,10 @@ class Catalogue:
         found = pc.fill_null(pc.index_in(item_ids, value_set=self.ids), -1)
         return found.to_numpy(zero_copy_only=False).astype(np.int64) + 1
 
-    def age_h(self, at_us: NDArray[np.int64] | int) -> NDArray[np.float64]:
-        """Hours since publication of every row at one instant (N+1,)."""
-        return np.maximum(at_us - self.published_us, 0) / MICROSECONDS_AN_HOUR
+    def age_h(self, rows: NDArray[np.int64], first_seen_us: NDArray[np.int64], at_us: NDArray[np.int64] | int) -> NDArray[np.float64]:
+        """Hours since publication of these item rows (n,), where that is not known since ``first_seen_us`` (0: never seen), else 0."""
+        since_us = np.where(self.published_us[rows] > 0, self.published_us[rows], first_seen_us)
+        return np.where(since_us > 0, np.maximum(at_us - since_us, 0), 0) / MICROSECONDS_AN_HOUR
 
 
 def build_catalogue(items: pa.Table, embeddings: pa.Table, encoder_version: str) -> Catalogue:
@@ -56,7 +57,7 @@ def build_catalogue(items: pa.Table, embeddings: pa.Table, encoder_version: str)
         ids=ids,
         table=ItemTable.from_numpy(vectors),
         tags=torch.from_numpy(_tags(items)),
-        published_us=np.concatenate([[0], _microseconds(items.column("published_at"))]),
+        published_us=np.concatenate([[0], microseconds(items.column("published_at"))]),
         available=np.concatenate([[False], items.column("available").to_numpy()]),
         hashes=np.concatenate([np.zeros(1, np.uint64), id_hash(ids.to_pylist())]),
     )
@@ -75,10 +76,17 @@ def item_state(catalogue: Catalogue, features: pa.Table, at: datetime, names: tu
     at_us = int(at.timestamp() * 1e6)
     counters = np.zeros((len(catalogue.ids) + 1, len(COUNTERS)))
     rows = catalogue.rows(features.column("item_id").combine_chunks())
-    counters[rows] = decayed(matrix(features), _microseconds(features.column("as_of")), at_us)
-    counters[0] = 0.0
-    age = torch.from_numpy(catalogue.age_h(at_us).astype(np.float32))
+    counters[rows] = decayed(matrix(features), microseconds(features.column("as_of")), at_us)
+    first_seen_us = np.zeros(len(counters), dtype=np.int64)
+    first_seen_us[rows] = microseconds(features.column("first_seen"))
+    counters[0], first_seen_us[0] = 0.0, 0
+    age = torch.from_numpy(catalogue.age_h(np.arange(len(counters)), first_seen_us, at_us).astype(np.float32))
     return ItemState(counters=torch.from_numpy(with_rates(counters, names).astype(np.float32)), age_h=age)
+
+
+def fresh_items(catalogue: Catalogue, items: ItemState, fresh_hours: float) -> torch.Tensor:
+    """(N+1,) bool: available and at most this old; an item of unknown date that nobody met (age 0) is not news."""
+    return (items.age_h > 0) & (items.age_h <= fresh_hours) & torch.from_numpy(catalogue.available)
 
 
 def _tags(items: pa.Table) -> NDArray[np.float32]:
@@ -95,5 +103,6 @@ def _tags(items: pa.Table) -> NDArray[np.float32]:
     return tags
 
 
-def _microseconds(column: pa.ChunkedArray) -> NDArray[np.int64]:
+def microseconds(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Since 1970; 0 for null."""
     return pc.fill_null(column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()), 0).to_numpy()

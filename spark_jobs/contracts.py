@@ -22,6 +22,7 @@ def _required(name: str, kind: pa.DataType) -> pa.Field:
 
 
 counters = [pa.field(name, _f64) for name in COUNTERS]
+_first_seen = pa.field("first_seen", _ts)  # the earliest event that counted
 recent = pa.list_(pa.struct([("ts", _ts), ("event_id", _text), ("item_id", _text), ("weight", _f64), ("times", _f64)]))
 known_history = pa.list_(pa.struct([("ts", _ts), ("item_id", _text), ("weight", _f64)]))
 met = pa.struct([("ts", _ts), ("times", _f64)])
@@ -106,25 +107,28 @@ _TABLES = [
     Table(
         "user_hour", "derived", ("user_id", "hour"),
         "What one hour added to the state of a user, decayed to the hour's end.",
-        pa.schema([_required("user_id", _text), _required("as_of", _ts), *counters, pa.field("recent", recent), _required("hour", _text)]),
+        pa.schema([
+            _required("user_id", _text), _required("as_of", _ts), _first_seen, *counters, pa.field("recent", recent),
+            _required("hour", _text),
+        ]),
         partition=("hour",),
     ),
     Table(
         "item_hour", "derived", ("item_id", "hour"),
         "What one hour added to the state of an item, decayed to the hour's end.",
-        pa.schema([_required("item_id", _text), _required("as_of", _ts), *counters, _required("hour", _text)]),
+        pa.schema([_required("item_id", _text), _required("as_of", _ts), _first_seen, *counters, _required("hour", _text)]),
         partition=("hour",),
     ),
     Table(
         "user_features", "derived", ("user_id",),
         "The fold of all increments of a user up to one hour: what scoring knows.",
-        pa.schema([_required("user_id", _text), _required("as_of", _ts), *counters, pa.field("recent", recent)]),
+        pa.schema([_required("user_id", _text), _required("as_of", _ts), _first_seen, *counters, pa.field("recent", recent)]),
         retention_days=7,
     ),
     Table(
         "item_features", "derived", ("item_id",),
         "The fold of all increments of an item up to one hour: what scoring knows.",
-        pa.schema([_required("item_id", _text), _required("as_of", _ts), *counters]),
+        pa.schema([_required("item_id", _text), _required("as_of", _ts), _first_seen, *counters]),
         retention_days=7,
     ),
     Table(
@@ -136,7 +140,7 @@ _TABLES = [
             pa.field("slate_id", _text), pa.field("propensity", _f64), pa.field("negative_source", _text),
             _required("labels", labels), pa.field("previous_labels", labels), _required("reward", _f64),
             _required("reward_version", _text), _required("user", pa.struct([*counters, pa.field("recent", known_history)])),
-            pa.field("met", met), _required("item", pa.struct(counters)), _required("hour", _text),
+            pa.field("met", met), _required("item", pa.struct(counters)), pa.field("item_first_seen", _ts), _required("hour", _text),
         ]),
         partition=("hour",), owner="data-science",
     ),

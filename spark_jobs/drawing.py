@@ -22,7 +22,7 @@ from models.records import ItemState, KnownUser, UserState
 from models.retrieval import select_candidates
 from models.rewards import expected_reward, reward_log_odds
 from models.slates import bound_logits, draw
-from spark_jobs.catalogue import Catalogue
+from spark_jobs.catalogue import Catalogue, fresh_items
 from spark_jobs.ranker_inputs import cross_features
 
 USER_TEXT_WIDTH = 16
@@ -94,7 +94,7 @@ def retrieve(
     """Candidate rows (U, C) and mask: nearest by the towers, all fresh items, a few at random; never what a rule forbids."""
     ranker = release.ranker
     scores = ranker.user_vectors(state, catalogue.table) @ ranker.item_vectors(catalogue.table, items).T  # (U, N+1)
-    fresh = (items.age_h <= rules.fresh_hours) & torch.from_numpy(catalogue.available)
+    fresh = fresh_items(catalogue, items, rules.fresh_hours)
     return select_candidates(
         scores, allowed_items(state, catalogue, rules), fresh, id_hash(user_ids), catalogue.hashes, rules.hour_number,
         rules.seed, rules.candidates, rules.explore_share,

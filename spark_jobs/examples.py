@@ -104,9 +104,9 @@ def _largest(label: Column, later: Column) -> Column:
 
 
 def with_features(examples: DataFrame, users: DataFrame, histories: DataFrame, items: DataFrame) -> DataFrame:
-    """Joins what was known before ``cut``: user counters and the newest of the history, item counters, and when the user met the item."""
+    """Joins what was known before ``cut``: user counters and newest history, item counters and since when, when the user met the item."""
     user = users.select("user_id", "cut", *[F.col(name).alias(f"user_{name}") for name in COUNTERS])
-    item = items.select("item_id", "cut", F.struct(*COUNTERS).alias("item"))
+    item = items.select("item_id", "cut", F.struct(*COUNTERS).alias("item"), F.col("first_seen").alias("item_first_seen"))
     joined = examples.join(user, on=["user_id", "cut"], how="left").join(histories, on=["user_id", "cut"], how="left")
     fields = [F.col(f"user_{name}").alias(name) for name in COUNTERS]
     newest = F.slice("recent", -F.least(F.lit(HISTORY), F.size("recent")), HISTORY)

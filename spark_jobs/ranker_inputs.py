@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from models.records import KnownUser, MetItems, RankerBatch, UserState
-from spark_jobs.catalogue import MICROSECONDS_AN_HOUR, Catalogue
+from spark_jobs.catalogue import MICROSECONDS_AN_HOUR, Catalogue, microseconds
 from spark_jobs.contracts import COUNTERS, HISTORY
 from spark_jobs.counters import decayed, matrix, with_rates
 
@@ -42,7 +42,7 @@ def examples_batch(
     _check_known(user.field("recent"), known_us)
     state = _state(matrix(_columns(user)), user.field("recent"), known_us, catalogue, names)
     item = torch.from_numpy(catalogue.rows(_flat(examples.column("item_id"))))
-    age_h = np.maximum(known_us - catalogue.published_us[item.numpy()], 0) / MICROSECONDS_AN_HOUR
+    age_h = catalogue.age_h(item.numpy(), microseconds(examples.column("item_first_seen")), known_us)
     batch = RankerBatch(
         user=state,
         item=item,

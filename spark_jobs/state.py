@@ -1,8 +1,8 @@
 """State as a fold of increments: decayed counters and reaction histories, as known before any instant.
 
-A *delta* is (id, as_of, one amount per counter): what had happened up to ``as_of``, decayed to it. Raw events, hourly
-increments and the caches are all deltas, and adding them is associative and commutative; so incremental = rebuilt. (Histories of more
-than MET items are added in the order in which they became known.)
+A *delta* is (id, as_of, first_seen, one amount per counter): what had happened up to ``as_of``, decayed to it, and since when.
+Raw events, hourly increments and the caches are all deltas, and adding them is associative and commutative; so incremental = rebuilt.
+(Histories of more than MET items are added in the order in which they became known.)
 ``known_from`` is the instant from which a delta may be used: the end of the loop hour that brought it, never event time.
 """
 
@@ -23,7 +23,7 @@ _ENTRIES = ArrayType(
 
 
 def event_deltas(impressions: DataFrame, feedback: DataFrame, rewards: DataFrame) -> DataFrame:
-    """One row an event: user_id, item_id, as_of, every counter's amount, and the entry for the user's history.
+    """One row an event: user_id, item_id, as_of, hour, type, reward, and the weight of its entry in the user's history.
 
     ``rewards``: event_id, reward, weight for each feedback row (see ``rewards.feedback_rewards``).
     """
@@ -38,22 +38,23 @@ def event_deltas(impressions: DataFrame, feedback: DataFrame, rewards: DataFrame
 
 
 def with_counters(events: DataFrame) -> DataFrame:
-    """Amount 1 for the event's own type and the reward's amount, the same under each half-life."""
+    """Events as deltas: amount 1 for the event's own type and the reward's amount, the same under each half-life, and ``first_seen``."""
     amounts = {f"{name}_{h}h": _amount(name) for name in COUNTED for h in HALF_LIVES_H}
-    return events.withColumns(amounts)
+    return events.withColumns(amounts | {"first_seen": F.col("as_of")})
 
 
 def counters_at(deltas: DataFrame, key: str, at: Column, *by: str) -> DataFrame:
-    """Sum of the deltas of each ``key`` (and ``by``), decayed from their ``as_of`` to the instant ``at``."""
-    return _with_decay(deltas, at).groupBy(key, *by).agg(*[total.alias(name) for name, total in _decayed_sums()])
+    """Sum of the deltas of each ``key`` (and ``by``), decayed from their ``as_of`` to the instant ``at``, and the first of all."""
+    sums = [total.alias(name) for name, total in _decayed_sums()]
+    return _with_decay(deltas, at).groupBy(key, *by).agg(_first_seen(), *sums)
 
 
 def counters_before(needs: DataFrame, deltas: DataFrame, key: str) -> DataFrame:
-    """For each (key, cut) of ``needs``: its counters as known at ``cut``, decayed to it; zeros where nothing was known."""
-    parts = deltas.select(F.col(key).alias("delta_key"), "as_of", "known_from", *COUNTERS)
+    """For each (key, cut) of ``needs``: its counters as known at ``cut``, decayed to it; zeros, and no ``first_seen``, for nothing."""
+    parts = deltas.select(F.col(key).alias("delta_key"), "as_of", "known_from", "first_seen", *COUNTERS)
     known = needs.join(parts, on=(needs[key] == parts["delta_key"]) & (parts["known_from"] <= needs["cut"]), how="left")
     sums = [F.coalesce(total, F.lit(0.0)).alias(name) for name, total in _decayed_sums()]
-    return _with_decay(known, F.col("cut")).groupBy(key, "cut").agg(*sums)
+    return _with_decay(known, F.col("cut")).groupBy(key, "cut").agg(_first_seen(), *sums)
 
 
 def history_entries(events: DataFrame) -> DataFrame:
@@ -109,6 +110,10 @@ def folded(touched: DataFrame, deltas: DataFrame, key: str) -> DataFrame:
     if key == "user_id":
         counters = counters.join(recent_before(touched, unfolded_history(deltas)), on=[key, "cut"], how="left")
     return counters.withColumnRenamed("cut", "as_of")
+
+
+def _first_seen() -> Column:
+    return F.min("first_seen").alias("first_seen")
 
 
 def _amount(name: str) -> Column:

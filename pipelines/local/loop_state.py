@@ -23,7 +23,7 @@ from pipelines.lake.tables import read_table
 from pipelines.settings import Settings
 from pipelines.steps.score_users import STEP as SCORE_USERS
 from pipelines.steps.score_users import draw_rules
-from spark_jobs.catalogue import Catalogue, build_catalogue, current_rows, item_state
+from spark_jobs.catalogue import Catalogue, build_catalogue, current_rows, fresh_items, item_state
 from spark_jobs.drawing import DrawRules, allowed_items
 from spark_jobs.ranker_inputs import user_states
 
@@ -74,7 +74,7 @@ def read_state(settings: Settings, hour: str, users: Sequence[str], slates: pa.T
     return LoopState(
         hour=hour, users=list(users), published=_slates_of(slates, users), catalogue=catalogue, rules=rules, view=view,
         allowed=allowed_items(view.users, catalogue, rules),
-        fresh=(view.items.age_h <= rules.fresh_hours) & torch.from_numpy(catalogue.available),
+        fresh=fresh_items(catalogue, view.items, rules.fresh_hours),
     )  # fmt: skip
 
 

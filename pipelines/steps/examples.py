@@ -150,7 +150,7 @@ def _complete(spark: "SparkSession", attempt: Attempt, examples: "DataFrame") ->
     deltas = {}
     for key, (increments, _) in ENTITIES.items():
         since = hours_of(read_input(spark, attempt, increments, "build_increments"), attempt).drop("hour")
-        both = previous_cache(spark, attempt, key).unionByName(since)
+        both = previous_cache(spark, attempt, key).unionByName(since, allowMissingColumns=True)
         deltas[key] = both.withColumn("known_from", F.col("as_of"))
     users, items = (examples.select(key, "cut").distinct() for key in ENTITIES)
     histories = recent_before(users, unfolded_history(deltas["user_id"]))

@@ -138,7 +138,7 @@ def _advance(spark: "SparkSession", attempt: Attempt, key: str) -> None:
     deltas = hours_of(read_input(spark, attempt, increments, "build_increments"), attempt)
     touched = deltas.groupBy(key).agg(F.max("as_of").alias("cut"))
     before = previous_cache(spark, attempt, key).join(touched.select(key), on=key, how="left_semi")
-    both = deltas.drop("hour").unionByName(before)
+    both = deltas.drop("hour").unionByName(before, allowMissingColumns=True)
     rows = folded(touched, both.withColumn("known_from", F.col("as_of")), key)
     attempt.outputs[cache] = merge_by_key(rows, attempt.settings, cache, attempt.hours, attempt.step)
 

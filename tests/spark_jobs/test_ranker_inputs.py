@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 import torch
 
-from spark_jobs.catalogue import build_catalogue, current_rows, item_state
+from spark_jobs.catalogue import build_catalogue, current_rows, fresh_items, item_state
 from spark_jobs.contracts import COUNTERS, HISTORY, TABLES
 from spark_jobs.counters import counter_names
 from spark_jobs.ranker_inputs import cross_features, examples_batch, user_states
@@ -48,7 +48,6 @@ def test_the_catalogue_is_the_last_row_of_each_item_in_id_order(catalogue):
     assert catalogue.available.tolist() == [False, True, False, True]
     assert catalogue.tags[[0, 3]].abs().sum() == 0
     assert catalogue.tags[1].tolist() == pytest.approx([0.5**0.5, 0.5**0.5]) and catalogue.tags[2].tolist() == [1.0, 0.0]
-    assert catalogue.age_h(int(CUT.timestamp() * 1e6))[1] == pytest.approx(100)
 
 
 def entry(hours_before, item, weight=1.0):
@@ -88,6 +87,21 @@ def test_serving_and_training_see_the_same_user_and_item(catalogue, served):
     assert torch.allclose(batch.item_counters[1], state.counters[0]), "an unknown item has what an item nobody met has"
     assert batch.item.tolist() == [1, 0] and batch.item_age_h[0] == pytest.approx(100) == state.age_h[1]
     assert torch.allclose(batch.cross, cross_features(served, catalogue, torch.tensor([[1], [0]])).squeeze(1))
+
+
+def test_an_item_of_unknown_date_is_as_old_as_its_first_event(catalogue):
+    """x was published 100 hours ago, whoever saw it first; z and the unknown item have no date."""
+    seen = CUT - timedelta(hours=7)
+    examples = [example(item_id=item, item_first_seen=first) for item, first in (("x", seen), ("z", seen), ("z", None), ("other", None))]
+    batch = examples_batch(rows("training_examples", examples), catalogue, NAMES, TASKS)
+    assert batch.item_age_h.tolist() == pytest.approx([100, 7, 0, 0])
+    tables = [[{"item_id": item, "as_of": AS_OF, "first_seen": seen, **COUNTS} for item in items] for items in ("xz", "x")]
+    met = [rows("item_features", values) for values in tables]
+    both, one = (item_state(catalogue, features, CUT, NAMES) for features in met)
+    assert both.age_h.tolist() == pytest.approx([0, 100, 100, 7]) and one.age_h.tolist() == pytest.approx([0, 100, 100, 0])
+    assert fresh_items(catalogue, both, 24).tolist() == [False, False, False, True]
+    assert fresh_items(catalogue, one, 24).sum() == 0, "what nobody met, of unknown date, is no news"
+    assert fresh_items(catalogue, one, 100).tolist() == [False, True, False, False], "y is not available"
 
 
 def test_what_was_met_says_how_often_and_how_long_ago(catalogue, served):

@@ -51,6 +51,7 @@ def test_counters_decay_by_their_half_life(spark):
     assert row["reward_24h"] == pytest.approx(0.25)
     assert row["impressions_24h"] == pytest.approx(2 ** (-23 / 24))
     assert row["purchases_24h"] == 0.0
+    assert row["first_seen"] == START.replace(tzinfo=None)
 
 
 def test_nothing_is_known_before_the_end_of_its_loop_hour(spark):
@@ -58,8 +59,9 @@ def test_nothing_is_known_before_the_end_of_its_loop_hour(spark):
     deltas = deltas.withColumn("known_from", F.lit(START + timedelta(hours=1)))
     cuts = [START + timedelta(minutes=30), START + timedelta(hours=1)]
     needs = spark.createDataFrame([("u", cut) for cut in cuts], "user_id string, cut timestamp")
-    clicks = [row["clicks_24h"] for row in counters_before(needs, deltas, "user_id").orderBy("cut").collect()]
-    assert clicks[0] == 0.0 and clicks[1] == pytest.approx(2 ** (-50 / 60 / 24))
+    before, after = counters_before(needs, deltas, "user_id").orderBy("cut").collect()
+    assert before["clicks_24h"] == 0.0 and before["first_seen"] is None
+    assert after["clicks_24h"] == pytest.approx(2 ** (-50 / 60 / 24)) and after["first_seen"] is not None
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

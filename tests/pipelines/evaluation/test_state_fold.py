@@ -17,7 +17,8 @@ def increment(user, hour, clicks=0.0, recent=()):
         {"ts": parse_hour(hour) + timedelta(minutes=minute), "event_id": f"e{minute}", "item_id": item, "weight": weight, "times": 1.0}
         for minute, item, weight in recent
     ]
-    return {"user_id": user, "as_of": end_of(hour), "clicks_1h": clicks, "clicks_24h": clicks, "recent": entries, "hour": hour}
+    counts = {"clicks_1h": clicks, "clicks_24h": clicks, "first_seen": parse_hour(hour) + timedelta(minutes=3)}
+    return {"user_id": user, "as_of": end_of(hour), "recent": entries, "hour": hour} | counts
 
 
 def table(*rows):
@@ -32,6 +33,7 @@ def test_counters_are_halved_once_a_half_life_and_added():
     assert (u["clicks_1h"], v["clicks_1h"]) == (3.0, 2.0)
     assert u["clicks_24h"] == pytest.approx(4 * 2 ** (-1 / 24) + 1)
     assert u["as_of"] == v["as_of"] == end_of(SECOND)
+    assert (u["first_seen"], v["first_seen"]) == tuple(parse_hour(hour) + timedelta(minutes=3) for hour in (FIRST, SECOND))
 
 
 def test_hours_in_another_order_or_in_one_call_give_the_same():
@@ -62,5 +64,5 @@ def test_who_is_unknown_has_zeros_and_no_history():
     for known in ((), (increment("u", FIRST, clicks=1.0),)):
         fold.add(table(*known))
         (row,) = fold.states(["nobody"], unknown_as_of=at).to_pylist()
-        assert row["recent"] is None and row["clicks_1h"] == 0.0 and row["as_of"] == at
+        assert row["recent"] is None and row["first_seen"] is None and row["clicks_1h"] == 0.0 and row["as_of"] == at
     assert "u" in fold and "nobody" not in fold
