@@ -1,6 +1,7 @@
 """Imports flow one way: dags -> pipelines -> spark_jobs -> models. Parsed, not imported."""
 
 import ast
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -53,3 +54,10 @@ def test_torch_stays_in_the_functions_that_run_on_executors():
 @pytest.mark.parametrize("folder", ["mlflow", "docker", "tests"])
 def test_a_folder_that_would_shadow_a_package_has_no_init(folder):
     assert not list((ROOT / folder).rglob("__init__.py"))
+
+
+def test_an_installed_copy_holds_every_package():
+    found = ConfigParser()
+    found.read(ROOT / "setup.cfg")
+    parts = {path.parent for package in ORDER[1:] for path in (ROOT / package).rglob("__init__.py")}
+    assert set(found["options"]["packages"].split()) == {".".join(part.relative_to(ROOT).parts) for part in parts}

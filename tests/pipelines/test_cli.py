@@ -10,6 +10,7 @@ import pytest
 
 from pipelines import cli
 from pipelines.clock import wall_clock
+from pipelines.commands import look
 from pipelines.hours import hour_of, shift
 
 ROOT = Path(__file__).parents[2]
@@ -132,7 +133,7 @@ def test_an_interrupt_ends_quietly(home, monkeypatch, capsys):
     def interrupted(_context):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "_settings", interrupted)
+    monkeypatch.setattr(look, "settings_of", interrupted)
     monkeypatch.setattr(sys, "argv", ["recloop", "status"])
     with pytest.raises(SystemExit) as ended:
         cli.main()

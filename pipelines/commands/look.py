@@ -1,0 +1,126 @@
+"""What there is to look at: state, recommendations, figures."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.shared import HourArgument, new_console, print_json, settings_of
+from pipelines.errors import UserError
+
+PANEL = "Look at it"
+
+app = typer.Typer()
+
+
+@app.command(rich_help_panel=PANEL)
+def status(
+    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False
+) -> None:
+    """Show the newest hours, the release in force, the scores, the last decision, the services, and what live hours were worth."""
+    from pipelines.local.status import read_status
+
+    settings = settings_of(context)
+    found = read_status(settings)
+    if as_json:
+        print_json(found)
+        return
+    from pipelines.local.screen import print_status, print_summary
+    from pipelines.local.summary import read_summary
+
+    console = new_console()
+    print_status(console, found)
+    print_summary(console, read_summary(settings))
+
+
+@app.command(rich_help_panel=PANEL)
+def top(
+    context: typer.Context,
+    user: Annotated[str | None, typer.Argument(metavar="USER", help="User id; __default__ is the slate for whom nobody knows.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Rows to show.")] = 10,
+) -> None:
+    """Show a user's recommendations with titles, and why each is there. Without USER: some users who have any."""
+    from pipelines.local.recommend import recommend, some_users
+
+    settings = settings_of(context)
+    if user is None:
+        print("\n".join(some_users(settings)))
+        return
+    from pipelines.local.screen import print_recommendations
+
+    print_recommendations(new_console(), user, recommend(settings, user, k))
+
+
+@app.command(rich_help_panel=PANEL)
+def evaluate(
+    context: typer.Context,
+    candidates: Annotated[Path | None, typer.Option(
+        help="CSV, JSON Lines or Parquet: impression_id, user, item, ts, label. Without it: the slates that the log says were shown.",
+    )] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet: impression_id, item, score, prob.")] = Path("scored.csv"),
+    figures: Annotated[Path | None, typer.Option(help="JSON file for all figures, gains and slices.")] = None,
+) -> None:
+    """Score candidate sets test-then-train, and say what hourly learning gains over daily and frozen."""
+    from functools import partial
+
+    from pipelines.evaluation.evaluate import evaluate as walk_and_score
+    from pipelines.local.evaluation_screen import print_hour, print_scored
+    from pipelines.local.in_process import explained
+
+    console = new_console()
+    scored = explained(
+        settings_of(context), "evaluate",
+        partial(walk_and_score, settings_of(context), candidates, output, figures, partial(print_hour, console)),
+    )  # fmt: skip
+    print_scored(console, scored)
+    print(f"written: {output}{f' and {figures}' if figures else ''}")
+
+
+@app.command(rich_help_panel=PANEL)
+def report(
+    context: typer.Context,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("recloop-report.html"),
+) -> None:
+    """Write a one-page report of releases, gates and learning curves."""
+    from pipelines.registry.report import write_report
+
+    write_report(settings_of(context), output)
+    print(f"written: {output}")
+
+
+@app.command(rich_help_panel=PANEL)
+def doctor(context: typer.Context) -> None:
+    """Check Java, memory, ports, versions and jars; each missing thing with its remedy."""
+    from pipelines.local.doctor import checks
+
+    found = checks(settings_of(context))
+    for check in found:
+        remedy = "" if check.ok else f"; {check.remedy}"
+        print(f"{'ok  ' if check.ok else 'FAIL'} {check.name}: {check.found}{remedy}")
+    if failed := [check.name for check in found if not check.ok]:
+        raise UserError(f"{len(failed)} of {len(found)} checks failed: {', '.join(failed)}")
+
+
+@app.command(rich_help_panel=PANEL)
+def impact(
+    context: typer.Context,
+    hour: HourArgument,
+    poison: Annotated[str | None, typer.Option(metavar="REASON", help="Mark the hour: no model learns from it or is judged by it.")] = None,
+    lift: Annotated[bool, typer.Option("--lift", help="Take the mark away.")] = False,
+) -> None:
+    """Say which models, slates and releases used an hour; with --poison, keep it out of training, replay and gates from now on."""
+    from pipelines.lake import holds
+    from pipelines.registry.impact import impact as used
+
+    settings = settings_of(context)
+    found = used(settings, hour)
+    if poison is not None:
+        holds.hold(settings, "poison", hour, poison)
+    if lift:
+        holds.lift(settings, "poison", hour)
+    print(f"hour {hour}: {found.records} records")
+    for name, users in (("fine-tunings", found.learned), ("policy refreshes", found.judged), ("scorings", found.slates)):
+        print(f"{name}: {', '.join(users) or 'none'}")
+    print(f"releases: {'; '.join(found.releases) or 'none'}")
+    why = poison if poison is not None else (None if lift else found.poisoned)
+    print(f"poisoned: {why}" if why else "not poisoned")
