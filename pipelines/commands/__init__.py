@@ -1,1 +1,1 @@
-"""The verbs of the ``recloop`` command, by the panel of ``recloop --help`` that shows them."""
+"""The verbs of the ``recloop`` command, each a thin shell over the module that does it."""
