@@ -1,5 +1,7 @@
 """Whether anything is damaged, and its repair."""
 
+import sys
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -32,7 +34,8 @@ def verify(
     settings = settings_of(context)
     result = check(settings, table)
     if repair and result.findings:
-        _repair(settings, sorted({finding.table for finding in result.findings}), dry_run)
+        with redirect_stdout(sys.stderr if as_json else sys.stdout):  # standard output is the JSON alone
+            _repair(settings, sorted({finding.table for finding in result.findings}), dry_run)
         result = result if dry_run else check(settings, table)
     if as_json:
         print_json(result)
