@@ -21,6 +21,7 @@ _PAIRS_AT_ONCE = 4096  # keeps the intermediates of `score` in the processor's c
 _LIMIT = 20.0  # live counters are a hundred times those of a history: at 5 every popular item looked the same
 _ROWS_AT_ONCE, _CALIBRATION_ROWS = 4096, 16_384
 LEAST_SCALE = 0.05  # a task whose labels say nothing yet keeps its order
+RELEVANCE_GAIN = 5.0  # log-odds a unit of cosine: unrelated and matching texts lie about 0.5 apart
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class RankerConfig(ModelConfig):
     rate: the item counter that is a smoothed click rate, and rate_base what it is for an item without showings: its log
     ratio is added to every logit and to the towers' dot product, with a gain of 1 to begin with. A log without
     impressions cannot teach it, and the first live hours would pay for that. "" for none.
+    relevance: the cross counter that says how well the item fits what was searched for; it is added to every logit with a
+    gain of RELEVANCE_GAIN to begin with, so that results are in order before any search has taught. "" reads no query.
     """
 
     user_counters: tuple[str, ...]
@@ -46,6 +49,7 @@ class RankerConfig(ModelConfig):
     dropout: float = 0.1
     rate: str = ""
     rate_base: float = 0.1
+    relevance: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class _UserSide:
     numbers: Tensor  # (U, C_u) standardized
     history: EncodedHistory
     tower: Tensor  # (U, D + 1), the last column 1
+    query: Tensor  # (U, D) what the user searched for, zeros for nothing
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,8 @@ class Ranker(nn.Module):
         self.item_tower = _tower(dim + items + 1, hidden, dim)
         self.tower_bias = nn.Parameter(torch.zeros(()))
         self.rate_gain = nn.Parameter(torch.ones(tasks))
-        width = users + (items + 1) + cross + 5 + 2 * dim  # F
+        self._query_width = dim + 1 if config.relevance else 0  # they stand last among the F features
+        width = users + (items + 1) + cross + 5 + 2 * dim + self._query_width  # F
         self.bottom = nn.Sequential(
             nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(config.dropout),
             nn.Linear(hidden, hidden), nn.ReLU(), nn.Dropout(config.dropout),
@@ -97,6 +103,8 @@ class Ranker(nn.Module):
         self.heads = nn.Linear(hidden, tasks, bias=False)
         self.skip = nn.Linear(width, tasks)
         self.position_term = nn.Parameter(torch.zeros(config.positions - 1, tasks))
+        if config.relevance:
+            self.relevance_gain = nn.Parameter(torch.full((tasks,), RELEVANCE_GAIN))
         self.register_buffer("calibration_scale", torch.ones(tasks))
         self.register_buffer("calibration_shift", torch.zeros(tasks))
 
@@ -113,6 +121,9 @@ class Ranker(nn.Module):
         pairs = self.item_numbers.fit(_with_age(batch.item_counters, batch.item_age_h))
         cross = self.cross_numbers.fit(batch.cross)
         self._silence(users, pairs, cross)
+        if self._query_width and not batch.query.any():
+            for weight in (self.bottom.get_parameter("0.weight"), self.skip.weight):
+                weight[:, -self._query_width :] = 0
         self.text.fit(items.vectors)
         base_rate = batch.labels.mean(0).clamp(1e-4, 1 - 1e-4)  # (T,)
         self.skip.bias.copy_(base_rate.logit())
@@ -126,6 +137,19 @@ class Ranker(nn.Module):
             weight[:, : len(numbers)] *= numbers
         for weight, mask in ((user_tower, users), (item_tower, items)):
             weight[:, -len(mask) :] *= mask
+
+    def input_columns(self) -> dict[str, list[str]]:
+        """For each weight that reads features its columns' names in order: by them rankers of other counters share what both have."""
+        config = self.config
+        users, pairs = ([f"{side} {name}" for name in names] for side, names in (("user", config.user_counters), ("pair", config.cross)))
+        items = [*(f"item {name}" for name in config.item_counters), "item age_h"]
+        mean, recent, text, pool, query = (
+            [f"{kind} {number}" for number in range(config.dim)] for kind in ("mean", "recent", "text", "pool", "query")
+        )
+        similarity = ["to the mean", "to the recent mean", "to the nearest", "to the pool", "of the towers"]
+        features = [*users, *items, *pairs, *similarity, *text, *pool, *([*query, "searched"] if self._query_width else [])]  # F
+        towers = {"user_tower.0.weight": [*mean, *recent, *users], "item_tower.0.weight": [*text, *items]}
+        return {"bottom.0.weight": features, "skip.weight": features, **towers}
 
     def forward(self, batch: RankerBatch, items: ItemTable) -> Tensor:
         """Calibrated logits (B, T) at the logged positions."""
@@ -146,9 +170,9 @@ class Ranker(nn.Module):
 
     def logits_and_tower(self, batch: RankerBatch, items: ItemTable) -> tuple[Tensor, Tensor]:
         """Uncalibrated logits (B, T), and the first task's logit (B,) by the towers' dot product alone, for its auxiliary loss."""
-        vectors, item, history = _used_rows(items, batch.item, batch.user.history)
+        vectors, item, history, query = _used_rows(items, batch.item, batch.user.history, batch.query)
         text = self.text(vectors)  # (M, D)
-        user = self._user_side(batch.user, history, text)
+        user = self._user_side(batch.user, history, text, query)
         numbers = self.item_numbers(_with_age(batch.item_counters, batch.item_age_h))  # (B, C_i + 1)
         candidate = text[item]  # (B, D)
         tower = self._item_tower(candidate, numbers, batch.item_counters)
@@ -159,13 +183,14 @@ class Ranker(nn.Module):
 
     @torch.no_grad()
     def score(
-        self, user: UserState, candidates: Tensor, items: ItemTable, item_state: ItemState, cross: Tensor
+        self, user: UserState, candidates: Tensor, items: ItemTable, item_state: ItemState, cross: Tensor, query: Tensor | None = None
     ) -> Tensor:
         """Calibrated logits (U, C, T) at the reference position 0; the module should be in eval mode.
 
-        candidates: (U, C) int64 item rows; cross: (U, C, X). Equals `forward` with position 0.
+        candidates: (U, C) int64 item rows; cross: (U, C, X); query: (U,) rows of what was searched for. Equals `forward` with position 0.
         """
-        text = self.text(items.vectors)  # (N+1, D)
+        text = self.text(items.vectors)  # (N+1+Q, D)
+        query = candidates.new_zeros(len(candidates)) if query is None else query
         numbers, tower = self._item_side(text, item_state)
         step = max(1, _PAIRS_AT_ONCE // max(1, candidates.shape[1]))
         logits = candidates.new_empty((*candidates.shape, len(self.config.tasks)), dtype=text.dtype)
@@ -173,14 +198,14 @@ class Ranker(nn.Module):
             part = slice(start, start + step)
             some, rows = user.rows(part), candidates[part]
             item_side = _ItemSide(rows, text[rows], numbers[rows], tower[rows], cross[part])
-            logits[part] = self._pair_logits(self._user_side(some, some.history, text), item_side)[0]
+            logits[part] = self._pair_logits(self._user_side(some, some.history, text, query[part]), item_side)[0]
         return self._calibrated(logits)
 
     @torch.no_grad()
     def user_vectors(self, user: UserState, items: ItemTable) -> Tensor:
         """(U, D + 1). Its dot product with `item_vectors` orders the items for retrieval."""
         vectors, history = _used_rows(items, user.history)
-        return self._user_side(user, history, self.text(vectors)).tower
+        return self._user_side(user, history, self.text(vectors), history.new_zeros(len(history))).tower
 
     @torch.no_grad()
     def item_vectors(self, items: ItemTable, item_state: ItemState) -> Tensor:
@@ -189,7 +214,7 @@ class Ranker(nn.Module):
 
     def _item_side(self, text: Tensor, item_state: ItemState) -> tuple[Tensor, Tensor]:
         numbers = self.item_numbers(_with_age(item_state.counters, item_state.age_h))  # (N+1, C_i + 1)
-        return numbers, self._item_tower(text, numbers, item_state.counters)
+        return numbers, self._item_tower(text[: len(numbers)], numbers, item_state.counters)
 
     def _item_tower(self, text: Tensor, numbers: Tensor, counters: Tensor) -> Tensor:
         """(..., D + 1) of items: the tower's output and the log ratio of the rate."""
@@ -203,12 +228,12 @@ class Ranker(nn.Module):
         rate = counters[..., self.config.item_counters.index(self.config.rate)]
         return (rate.clamp(min=1e-4) / self.config.rate_base).log()
 
-    def _user_side(self, user: UserState, history_rows: Tensor, text: Tensor) -> _UserSide:
+    def _user_side(self, user: UserState, history_rows: Tensor, text: Tensor, query: Tensor) -> _UserSide:
         numbers = self.user_numbers(user.counters)
         history = self.history(user, history_rows, text)
         tower = self.user_tower(torch.cat([history.mean, history.recent, numbers], -1))
         one = tower.new_ones(*tower.shape[:-1], 1)
-        return _UserSide(numbers, history, torch.cat([tower / self.config.dim**0.5, one], -1))
+        return _UserSide(numbers, history, torch.cat([tower / self.config.dim**0.5, one], -1), text[query])
 
     def _pair_logits(self, user: _UserSide, item: _ItemSide) -> tuple[Tensor, Tensor]:
         """Logits (U, C, T) without the position term, and the towers' dot product (U, C)."""
@@ -217,9 +242,16 @@ class Ranker(nn.Module):
         match = dot - item.tower[..., -1:]  # without the rate, which the logits get by themselves
         numbers = user.numbers.unsqueeze(1).expand(-1, item.rows.shape[1], -1)  # (U, C, C_u)
         cross = self.cross_numbers(item.cross)
-        features = torch.cat([numbers, item.numbers, cross, similarity, match, item.text, pool * item.text], -1)
+        parts = [numbers, item.numbers, cross, similarity, match, item.text, pool * item.text]
+        if self._query_width:
+            query = user.query.unsqueeze(1)  # (U, 1, D)
+            searched = query.any(-1, keepdim=True).expand(-1, item.rows.shape[1], -1)
+            parts += [query * item.text, searched.to(query.dtype)]
+        features = torch.cat(parts, -1)
         logits = self.heads(self.bottom(features)) + self.skip(features)  # (U, C, F) -> (U, C, T)
         logits = logits + self.rate_gain * item.tower[..., -1:]
+        if self._query_width:
+            logits = logits + self.relevance_gain * item.cross[..., self.config.cross.index(self.config.relevance), None]
         return logits, dot.squeeze(-1)
 
     def _position_logits(self, position: Tensor) -> Tensor:

@@ -37,9 +37,12 @@ class TensorRecord:
 
 @dataclass(frozen=True)
 class ItemTable(TensorRecord):
-    """Text vectors by item row, as the encoder gave them; row 0 is all zeros and is padding or an unknown item."""
+    """Text vectors by item row, as the encoder gave them; row 0 is all zeros and is padding or an unknown item.
 
-    vectors: Tensor  # (N+1, D)
+    Rows beyond the items' are texts that people searched for.
+    """
+
+    vectors: Tensor  # (N+1+Q, D)
 
     @classmethod
     def from_numpy(cls, array: NDArray[np.floating]) -> "ItemTable":
@@ -94,6 +97,7 @@ class RankerBatch(TensorRecord):
     position: Tensor  # (B,) int64, 0-based as logged; serving scores at position 0
     labels: Tensor  # (B, T) in 0..1, tasks in the ranker's order
     weight: Tensor  # (B,)
+    query: Tensor  # (B,) int64 row of the text that was searched for, 0 = none
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,10 @@ MICROSECONDS_AN_HOUR = 3_600_000_000
 
 @dataclass(frozen=True)
 class Catalogue:
-    """N items in id order. ``tags`` (N+1, G): unit rows; ``published_us`` (N+1,): microseconds since 1970, 0 where unknown."""
+    """N items in id order. ``tags`` (N+1, G): unit rows; ``published_us`` (N+1,): microseconds since 1970, 0 where unknown.
+
+    ``queries``: texts that people searched for; their vectors follow the items' in ``table``.
+    """
 
     ids: pa.Array
     table: ItemTable
@@ -30,11 +33,16 @@ class Catalogue:
     published_us: NDArray[np.int64]
     available: NDArray[np.bool_]
     hashes: NDArray[np.uint64]
+    queries: pa.Array
 
     def rows(self, item_ids: pa.Array) -> NDArray[np.int64]:
         """Item row of each id; 0 for an unknown one."""
-        found = pc.fill_null(pc.index_in(item_ids, value_set=self.ids), -1)
-        return found.to_numpy(zero_copy_only=False).astype(np.int64) + 1
+        return _place(item_ids, self.ids) + 1
+
+    def query_rows(self, queries: pa.Array) -> NDArray[np.int64]:
+        """Row of each query's vector in ``table``; 0 for none and for one that was never encoded."""
+        place = _place(queries, self.queries)
+        return np.where(place >= 0, place + len(self.ids) + 1, 0)
 
     def age_h(self, rows: NDArray[np.int64], first_seen_us: NDArray[np.int64], at_us: NDArray[np.int64] | int) -> NDArray[np.float64]:
         """Hours since publication of these item rows (n,), where that is not known since ``first_seen_us`` (0: never seen), else 0."""
@@ -42,17 +50,17 @@ class Catalogue:
         return np.where(since_us > 0, np.maximum(at_us - since_us, 0), 0) / MICROSECONDS_AN_HOUR
 
 
-def build_catalogue(items: pa.Table, embeddings: pa.Table, encoder_version: str) -> Catalogue:
-    """From the current ``items`` (one row an item) and ``item_embeddings``; an item without a vector gets zeros."""
+def build_catalogue(items: pa.Table, embeddings: pa.Table, encoder_version: str, queries: pa.Table | None = None) -> Catalogue:
+    """From the current ``items`` (one row an item), ``item_embeddings`` and ``query_embeddings``; an item without a vector gets zeros."""
     items = items.sort_by("item_id")
     ids = items.column("item_id").combine_chunks()
     own = embeddings.filter(pc.field("encoder_version") == encoder_version)
-    place = pc.index_in(own.column("item_id"), value_set=ids).to_numpy(zero_copy_only=False)
-    width = len(own.column("vector")[0]) if len(own) else 1
-    vectors = np.zeros((len(ids), width), dtype=np.float32)
-    known = ~np.isnan(place.astype(float))
-    flat = own.column("vector").combine_chunks().flatten().to_numpy().reshape(-1, width)
-    vectors[place[known].astype(int)] = flat[known]
+    found, place = _vectors(own), _place(own.column("item_id"), ids)
+    vectors = np.zeros((len(ids), found.shape[1]), dtype=np.float32)
+    vectors[place[place >= 0]] = found[place >= 0]
+    asked = queries.filter(pc.field("encoder_version") == encoder_version) if queries is not None and len(own) else embeddings.slice(0, 0)
+    if len(asked):
+        vectors = np.concatenate([vectors, _vectors(asked)])
     return Catalogue(
         ids=ids,
         table=ItemTable.from_numpy(vectors),
@@ -60,7 +68,20 @@ def build_catalogue(items: pa.Table, embeddings: pa.Table, encoder_version: str)
         published_us=np.concatenate([[0], microseconds(items.column("published_at"))]),
         available=np.concatenate([[False], items.column("available").to_numpy()]),
         hashes=np.concatenate([np.zeros(1, np.uint64), id_hash(ids.to_pylist())]),
+        queries=asked["query"].combine_chunks() if len(asked) else pa.array([], pa.string()),
     )
+
+
+def _vectors(embeddings: pa.Table) -> NDArray[np.float32]:
+    """(rows, D) of the column ``vector``; (0, 1) without rows."""
+    width = len(embeddings["vector"][0]) if len(embeddings) else 1
+    return np.asarray(embeddings["vector"].combine_chunks().flatten()).reshape(-1, width)
+
+
+def _place(values: pa.Array | pa.ChunkedArray, among: pa.Array) -> NDArray[np.int64]:
+    """Where each value stands in ``among``; -1 where it does not."""
+    found = pc.fill_null(pc.index_in(values, value_set=among, skip_nulls=True), -1)
+    return found.to_numpy(zero_copy_only=False).astype(np.int64) if isinstance(found, pa.Array) else found.to_numpy().astype(np.int64)
 
 
 def current_rows(items: pa.Table) -> pa.Table:

@@ -105,6 +105,12 @@ _TABLES = [
         owner="data-science", retention_days=400,
     ),
     Table(
+        "query_embeddings", "derived", ("query", "encoder_version"),
+        "The text vector of what somebody searched for, by one encoder.",
+        pa.schema([_required("query", _text), _required("encoder_version", _text), _required("vector", pa.list_(pa.float32()))]),
+        owner="data-science", retention_days=400,
+    ),
+    Table(
         "user_hour", "derived", ("user_id", "hour"),
         "What one hour added to the state of a user, decayed to the hour's end.",
         pa.schema([
@@ -137,7 +143,7 @@ _TABLES = [
         pa.schema([
             _required("example_id", _text), _required("revision", _i32), _required("user_id", _text), _required("item_id", _text),
             _required("ts", _ts), _required("known_at", _ts), _required("position", _i32), pa.field("surface", _text),
-            pa.field("slate_id", _text), pa.field("propensity", _f64), pa.field("negative_source", _text),
+            pa.field("query", _text), pa.field("slate_id", _text), pa.field("propensity", _f64), pa.field("negative_source", _text),
             _required("labels", labels), pa.field("previous_labels", labels), _required("reward", _f64),
             _required("reward_version", _text), _required("user", pa.struct([*counters, pa.field("recent", known_history)])),
             pa.field("met", met), _required("item", pa.struct(counters)), pa.field("item_first_seen", _ts), _required("hour", _text),

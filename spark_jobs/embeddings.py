@@ -1,5 +1,6 @@
 """Text to vectors on executors: each worker loads the encoder once and keeps it."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +14,8 @@ from models.encoder_files import encoder_version
 
 if TYPE_CHECKING:
     from models.encoder import Encoder
+
+QUERY_CHARACTERS = 256
 
 
 @dataclass(frozen=True)
@@ -37,15 +40,26 @@ def load_encoder(spec: EncoderSpec) -> "Encoder":
     return Encoder(spec.path, pooling=spec.pooling, max_tokens=spec.max_tokens)
 
 
+def search_text(query: str) -> str:
+    """What somebody searched for, white space made one blank, cut at QUERY_CHARACTERS: the same as in ``training_examples``."""
+    return re.sub("[ \t\r\n]+", " ", query).strip(" ")[:QUERY_CHARACTERS]
+
+
 def embedded(items: DataFrame, spec: EncoderSpec, encoder_version: str) -> DataFrame:
     """item_id, encoder_version, text_hash, vector for items that have ``encoder_text`` and ``text_hash``."""
 
+    rows = with_vectors(items.select("item_id", "text_hash", "encoder_text"), "encoder_text", spec)
+    return rows.drop("encoder_text").withColumn("encoder_version", F.lit(encoder_version))
+
+
+def with_vectors(texts: DataFrame, column: str, spec: EncoderSpec) -> DataFrame:
+    """Adds ``vector`` of the texts in ``column``; all columns must be strings."""
+
     def encode(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            vectors = load_encoder(spec).encode(batch.column("encoder_text").to_pylist())
-            columns = [batch.column("item_id"), batch.column("text_hash"), pa.array(list(vectors), pa.list_(pa.float32()))]
-            yield pa.RecordBatch.from_arrays(columns, names=["item_id", "text_hash", "vector"])
+            vectors = load_encoder(spec).encode(batch.column(column).to_pylist())
+            columns = [*batch.columns, pa.array(list(vectors), pa.list_(pa.float32()))]
+            yield pa.RecordBatch.from_arrays(columns, names=[*batch.schema.names, "vector"])
 
-    texts = items.select("item_id", "text_hash", "encoder_text")
-    vectors = texts.mapInArrow(encode, "item_id string, text_hash string, vector array<float>")
-    return vectors.withColumn("encoder_version", F.lit(encoder_version))
+    kinds = ", ".join(f"{name} string" for name in texts.columns)
+    return texts.mapInArrow(encode, f"{kinds}, vector array<float>")

@@ -6,12 +6,18 @@ from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from spark_jobs.contracts import COUNTERS, HISTORY
+from spark_jobs.embeddings import QUERY_CHARACTERS
 from spark_jobs.rewards import RewardTerm, labels_struct, reward_of
 
 
 def only_keys_of(large: DataFrame, small: DataFrame, *keys: str) -> DataFrame:
     """Rows of ``large`` whose keys the ``small`` frame has, which is broadcast: the hour's rows meet history without a shuffle of it."""
     return large.join(F.broadcast(small.select(*keys).distinct()), on=list(keys), how="left_semi")
+
+
+def search_text(query: Column) -> Column:
+    """What was searched for, as ``query_embeddings`` names it: see ``spark_jobs.embeddings.search_text``."""
+    return F.nullif(F.substring(F.trim(F.regexp_replace(query, "[ \\t\\r\\n]+", " ")), 1, QUERY_CHARACTERS), F.lit(""))
 
 
 def hour_start() -> Column:
@@ -63,7 +69,8 @@ def shown_examples(impressions: DataFrame, reactions: DataFrame, tasks: Sequence
     joined = joined.join(logged, on=["slate_id", "position", "item_id"], how="left")
     return joined.select(
         F.col("event_id").alias("example_id"), F.lit(0).alias("revision"), "user_id", "item_id", "ts", "position", "surface",
-        "slate_id", F.coalesce("propensity", "logged").alias("propensity"), F.lit(None).cast("string").alias("negative_source"),
+        search_text(F.col("query")).alias("query"), "slate_id", F.coalesce("propensity", "logged").alias("propensity"),
+        F.lit(None).cast("string").alias("negative_source"),
         labels_struct({task: F.coalesce(F.col(task), F.lit(0.0)) for task in tasks}).alias("labels"), "hour",
         hour_start().alias("cut"),
     )  # fmt: skip

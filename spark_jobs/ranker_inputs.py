@@ -16,7 +16,9 @@ from spark_jobs.catalogue import MICROSECONDS_AN_HOUR, Catalogue, microseconds
 from spark_jobs.contracts import COUNTERS, HISTORY
 from spark_jobs.counters import decayed, matrix, with_rates
 
-CROSS = ("tag_affinity", "met_times", "met_freshness")
+RELEVANCE = "query_match"
+CROSS = ("tag_affinity", "met_times", "met_freshness", RELEVANCE)
+_MATCHED_AT_ONCE = 8192  # pairs of query and item
 
 
 def user_states(users: pa.Table | pa.RecordBatch, catalogue: Catalogue, at: datetime, names: tuple[str, ...]) -> KnownUser:
@@ -43,15 +45,18 @@ def examples_batch(
     state = _state(matrix(_columns(user)), user.field("recent"), known_us, catalogue, names)
     item = torch.from_numpy(catalogue.rows(_flat(examples.column("item_id"))))
     age_h = catalogue.age_h(item.numpy(), microseconds(examples.column("item_first_seen")), known_us)
+    query = torch.from_numpy(catalogue.query_rows(_flat(examples.column("query"))))
+    affinity = (tag_profiles(state, catalogue) * catalogue.tags[item]).sum(-1)
     batch = RankerBatch(
         user=state,
         item=item,
         item_counters=_floats(with_rates(matrix(_columns(_flat(examples.column("item")))), names)),
         item_age_h=_floats(age_h),
-        cross=_cross((tag_profiles(state, catalogue) * catalogue.tags[item]).sum(-1), *_met(examples.column("met"), known_us)),
+        cross=_cross(affinity, *_met(examples.column("met"), known_us), query_match(catalogue, query, item)),
         position=torch.from_numpy(np.asarray(examples.column("position")).astype(np.int64)),
         labels=_labels(examples.column("labels"), tasks),
         weight=torch.ones(len(examples)),
+        query=query,
     )
     return _with_corrections(batch, examples.column("previous_labels"), tasks) if corrections else batch
 
@@ -67,19 +72,30 @@ def _check_known(recent: pa.Array, known_us: NDArray[np.int64]) -> None:
         )
 
 
-def cross_features(user: KnownUser, catalogue: Catalogue, candidates: torch.Tensor) -> torch.Tensor:
-    """(U, C, X) for item rows (U, C)."""
+def cross_features(user: KnownUser, catalogue: Catalogue, candidates: torch.Tensor, query: torch.Tensor | None = None) -> torch.Tensor:
+    """(U, C, X) for item rows (U, C), and rows (U,) of what each user searched for."""
     affinity = tag_profiles(user, catalogue) @ catalogue.tags.T  # (U, N+1)
     items, order = user.met.items.sort(dim=1)
     place = torch.searchsorted(items, candidates.contiguous()).clamp(max=items.shape[1] - 1)
     there = (items.gather(1, place) == candidates) & (candidates > 0)
     place = order.gather(1, place)
-    return _cross(affinity.gather(1, candidates), user.met.times.gather(1, place) * there, user.met.age_h.gather(1, place))
+    match = torch.zeros(candidates.shape)
+    if query is not None:
+        match = query_match(catalogue, query.unsqueeze(1).expand_as(candidates).flatten(), candidates.flatten()).view_as(match)
+    return _cross(affinity.gather(1, candidates), user.met.times.gather(1, place) * there, user.met.age_h.gather(1, place), match)
 
 
-def _cross(affinity: torch.Tensor, times: torch.Tensor, age_h: torch.Tensor) -> torch.Tensor:
+def query_match(catalogue: Catalogue, query: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
+    """(n,) cosine of the texts at these rows (n,) each; 0 where nothing was searched for."""
+    vectors, found = catalogue.table.vectors, torch.zeros(len(query))
+    for part in (query > 0).nonzero().squeeze(1).split(_MATCHED_AT_ONCE):
+        found[part] = F.cosine_similarity(vectors[query[part]], vectors[item[part]], dim=-1)
+    return found
+
+
+def _cross(affinity: torch.Tensor, times: torch.Tensor, age_h: torch.Tensor, match: torch.Tensor) -> torch.Tensor:
     """(..., X) in the order of CROSS; ``times`` is 0 for an item never met. Freshness: 1 now, 1/2 after a day, 1/31 after a month."""
-    return torch.stack([affinity, times, (times > 0) / (1 + age_h / 24)], dim=-1)
+    return torch.stack([affinity, times, (times > 0) / (1 + age_h / 24), match], dim=-1)
 
 
 def _met(met: pa.ChunkedArray, at_us: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -122,6 +122,6 @@ def _rows(frame: DataFrame, example_id: Column, source: str | None, labels: Colu
     null = F.lit(None).cast("string")
     return frame.select(
         example_id.alias("example_id"), F.lit(0).alias("revision"), "user_id", "item_id", "ts", F.lit(0).alias("position"),
-        null.alias("surface"), null.alias("slate_id"), F.lit(None).cast("double").alias("propensity"),
+        null.alias("surface"), null.alias("query"), null.alias("slate_id"), F.lit(None).cast("double").alias("propensity"),
         F.lit(source).cast("string").alias("negative_source"), labels.alias("labels"), "hour", "cut",
     )  # fmt: skip

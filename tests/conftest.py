@@ -90,18 +90,18 @@ def save_release() -> Callable[..., None]:
     from models.records import ItemTable, RankerBatch, UserState
     from spark_jobs.contracts import HISTORY
     from spark_jobs.counters import counter_names
-    from spark_jobs.ranker_inputs import CROSS
+    from spark_jobs.ranker_inputs import CROSS, RELEVANCE
 
     def save(folder: Path, text_dim: int, encoder_version: str = "made-up", seed: int = 5, learned: bool = True) -> None:
         torch.manual_seed(seed)
         tasks = ("click", "watch", "rating")
         names, rows = counter_names(tasks), 50
-        config = RankerConfig(names, names, CROSS, tasks, encoder_version, text_dim, dim=8, hidden=16)
+        config = RankerConfig(names, names, CROSS, tasks, encoder_version, text_dim, dim=8, hidden=16, relevance=RELEVANCE)
         ranker, counters = Ranker(config), torch.rand(rows, len(names)) * 20
         user = UserState(counters, torch.randint(0, 9, (rows, HISTORY)), torch.rand(rows, HISTORY), torch.rand(rows, HISTORY))
         batch = RankerBatch(
             user, torch.arange(rows) % 8 + 1, counters.flip(0), torch.rand(rows) * 99, torch.rand(rows, len(CROSS)),
-            torch.arange(rows) % 10, torch.rand(rows, len(tasks)), torch.ones(rows),
+            torch.arange(rows) % 10, torch.rand(rows, len(tasks)), torch.ones(rows), torch.zeros(rows, dtype=torch.int64),
         )  # fmt: skip
         ranker.fit_statistics(batch, ItemTable(torch.randn(9, text_dim)))
         save_ranker(ranker.eval(), folder / "ranker")

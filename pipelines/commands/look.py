@@ -52,10 +52,31 @@ def top(
 
 
 @app.command(rich_help_panel=PANEL)
+def search(
+    context: typer.Context,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for, in words.")],
+    user: Annotated[str | None, typer.Option(metavar="USER", help="In the order that fits this user.")] = None,
+    k: Annotated[int, typer.Option("-k", min=1, help="Rows to show.")] = 10,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
+) -> None:
+    """Search the catalogue by text; the ranker in force puts what fits in order."""
+    from pipelines.local.search import search as find
+
+    found = find(settings_of(context), query, user, k)
+    if as_json:
+        print_json(found)
+        return
+    from pipelines.local.screen import print_results
+
+    print_results(new_console(), found)
+
+
+@app.command(rich_help_panel=PANEL)
 def evaluate(
     context: typer.Context,
     candidates: Annotated[Path | None, typer.Option(
-        help="CSV, JSON Lines or Parquet: impression_id, user, item, ts, label. Without it: the slates that the log says were shown.",
+        help="CSV, JSON Lines or Parquet: impression_id, user, item, ts, label, and query where it was searched for. Without it: the "
+        "slates that the log says were shown.",
     )] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet: impression_id, item, score, prob.")] = Path("scored.csv"),
     figures: Annotated[Path | None, typer.Option(help="JSON file for all figures, gains and slices.")] = None,

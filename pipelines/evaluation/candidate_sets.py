@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.errors import UserError
+from spark_jobs.embeddings import search_text
 
 COLUMNS = ("impression_id", "user", "item", "ts", "label")
 
 
 def read_candidates(path: Path) -> pa.Table:
-    """The columns of COLUMNS in the file's order, ts in UTC. Raises UserError for a file that is not one of candidates."""
+    """The columns of COLUMNS and ``query`` (null without one) in the file's order, ts in UTC. Raises UserError for another file."""
     if not path.exists():
         raise UserError(f"no file {path}; give a CSV, JSON Lines or Parquet file with the columns {', '.join(COLUMNS)}")
     try:
@@ -35,7 +36,13 @@ def read_candidates(path: Path) -> pa.Table:
         raise UserError(f"{path}: {str(error).splitlines()[0]}; ts is ISO 8601 with an offset, label a number") from None
     if any(column.null_count for column in values):
         raise UserError(f"{path} has empty cells; every one of {', '.join(COLUMNS)} is needed in every row")
-    return pa.table(dict(zip(COLUMNS, values, strict=True)))
+    return pa.table(dict(zip(COLUMNS, values, strict=True))).append_column("query", _queries(table))
+
+
+def _queries(table: pa.Table) -> pa.Array:
+    if "query" not in table.column_names:
+        return pa.nulls(len(table), pa.string())
+    return pa.array([search_text(query) or None if query else None for query in table["query"].cast(pa.string()).to_pylist()], pa.string())
 
 
 def _times(column: pa.ChunkedArray) -> pa.ChunkedArray:

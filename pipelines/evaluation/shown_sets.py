@@ -9,11 +9,11 @@ from pipelines.evaluation.candidate_sets import COLUMNS
 from pipelines.lake.tables import read_table
 from pipelines.settings import Settings
 
-_READ = ("example_id", "revision", "user_id", "item_id", "ts", "slate_id", "labels", "negative_source", "hour")
+_READ = ("example_id", "revision", "user_id", "item_id", "ts", "query", "slate_id", "labels", "negative_source", "hour")
 
 
 def shown_candidates(settings: Settings) -> pa.Table:
-    """Rows (impression_id, user, item, ts, label) of the impressions after the log's first hour, oldest first.
+    """Rows (impression_id, user, item, ts, label, query) of the impressions after the log's first hour, oldest first.
 
     A set is a slate; without slate ids, what a user was shown at one instant. ``label`` is that of the domain's first task, late feedback
     included. Hours with sampled negatives are left out: they do not say what was shown. Raises UserError where nothing is left.
@@ -33,5 +33,5 @@ def shown_candidates(settings: Settings) -> pa.Table:
         raise UserError("the log says of no hour after its first what was shown; give candidate sets with --candidates FILE")
     moment = pc.binary_join_element_wise(shown["user_id"], pc.strftime(shown["ts"], "%Y-%m-%dT%H:%M:%SZ"), " ")
     values = (pc.coalesce(shown["slate_id"], moment), shown["user_id"], shown["item_id"], shown["ts"], pc.fill_null(shown["label"], 0.0))
-    found = pa.table(dict(zip(COLUMNS, values, strict=True)))
+    found = pa.table(dict(zip(COLUMNS, values, strict=True))).append_column("query", shown["query"])
     return found.sort_by([("ts", "ascending"), ("impression_id", "ascending"), ("item", "ascending")])

@@ -13,7 +13,7 @@ from models.records import ItemState, KnownUser, RankerBatch
 from pipelines.evaluation.state_fold import StateFold
 from pipelines.hours import parse_hour
 from spark_jobs.catalogue import Catalogue, item_state
-from spark_jobs.ranker_inputs import cross_features, user_states
+from spark_jobs.ranker_inputs import CROSS, RELEVANCE, cross_features, query_match, user_states
 
 PAIRS_AT_ONCE = 65_536
 
@@ -28,15 +28,15 @@ class View:
     items: StateFold
 
     def logits(self, rankers: Mapping[str, Ranker], part: pa.Table) -> dict[str, NDArray[np.float64]]:
-        """By ranker (n,) of the first task at the topmost position for the columns ``user`` and ``item`` of these rows."""
+        """By ranker (n,) of the first task at the topmost position for the columns ``user``, ``item`` and ``query`` of these rows."""
         found = {name: np.zeros(len(part)) for name in rankers}
         items = {names: self.item_state(names) for names in {ranker.config.item_counters for ranker in rankers.values()}}
-        for users, row, candidates in self._padded(part):
+        for users, query, row, candidates in self._padded(part):
             known = {names: self.user_states(users, names) for names in {ranker.config.user_counters for ranker in rankers.values()}}
-            cross = {names: cross_features(state, self.catalogue, candidates) for names, state in known.items()}
+            cross = {names: cross_features(state, self.catalogue, candidates, query) for names, state in known.items()}
             for name, ranker in rankers.items():
                 seen, of_items = ranker.config.user_counters, items[ranker.config.item_counters]
-                scored = ranker.score(known[seen], candidates, self.catalogue.table, of_items, cross[seen])[:, :, 0]
+                scored = ranker.score(known[seen], candidates, self.catalogue.table, of_items, cross[seen], query)[:, :, 0]
                 found[name][row[row >= 0]] = scored.double().numpy()[row >= 0]
         return found
 
@@ -46,10 +46,11 @@ class View:
         state, items = self.user_states(users.tolist(), names), self.item_state(names)
         item, user = self._item_rows(part), torch.from_numpy(of_user)
         cross = cross_features(state, self.catalogue, torch.arange(len(self.catalogue.ids) + 1).expand(len(users), -1))[user, item]
+        query = torch.from_numpy(self.catalogue.query_rows(part["query"]))
+        cross[:, CROSS.index(RELEVANCE)] = query_match(self.catalogue, query, item)
         labels = torch.from_numpy(part["label"].to_numpy().astype(np.float32)).unsqueeze(1)
-        return RankerBatch(
-            state.rows(user), item, items.counters[item], items.age_h[item], cross, torch.zeros_like(item), labels, torch.ones(len(part))
-        )
+        top, weight = torch.zeros_like(item), torch.ones(len(part))
+        return RankerBatch(state.rows(user), item, items.counters[item], items.age_h[item], cross, top, labels, weight, query)
 
     def known(self, part: pa.Table) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """(n,) each: whether anything was known of the row's user, and of its item."""
@@ -69,12 +70,17 @@ class View:
     def _item_rows(self, part: pa.Table) -> torch.Tensor:
         return torch.from_numpy(self.catalogue.rows(part["item"].combine_chunks()))
 
-    def _padded(self, part: pa.Table) -> Iterator[tuple[list[str], NDArray[np.int64], torch.Tensor]]:
-        """Some users at a time: their ids, the rows (U, C) of the part that are theirs (-1: none) and those rows' items (U, C).
+    def _padded(self, part: pa.Table) -> Iterator[tuple[list[str], torch.Tensor, NDArray[np.int64], torch.Tensor]]:
+        """Some users at a time, one for each thing that they searched for: ids, rows (U,) of the queries, the rows (U, C) of the part that
+        are theirs (-1: none) and those rows' items (U, C).
 
         Users with many candidates come first, so that little is padded.
         """
-        users, of_user, counts = np.unique(part["user"].to_numpy(zero_copy_only=False), return_inverse=True, return_counts=True)
+        names, user = np.unique(part["user"].to_numpy(zero_copy_only=False), return_inverse=True)
+        query = self.catalogue.query_rows(part["query"])
+        width = len(self.catalogue.table)
+        askers, of_user, counts = np.unique(user * width + query, return_inverse=True, return_counts=True)
+        users, asked = names[askers // width], torch.from_numpy(askers % width)
         items, by_user = self._item_rows(part), np.argsort(of_user, kind="stable")
         starts, order, at = np.cumsum(counts) - counts, np.argsort(-counts, kind="stable"), 0
         while at < len(order):
@@ -83,5 +89,5 @@ class View:
             column = np.arange(width)[None, :]
             place = np.minimum(starts[some][:, None] + column, len(by_user) - 1)
             row = np.where(column < counts[some][:, None], by_user[place], -1)
-            yield users[some].tolist(), row, items[torch.from_numpy(np.maximum(row, 0))]
+            yield users[some].tolist(), asked[torch.from_numpy(some)], row, items[torch.from_numpy(np.maximum(row, 0))]
             at += len(some)

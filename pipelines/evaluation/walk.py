@@ -14,6 +14,7 @@ from models.artifacts import load_ranker
 from models.ranker import Ranker
 from models.training import TrainState
 from pipelines.errors import UserError
+from pipelines.evaluation.searches import known_queries
 from pipelines.evaluation.state_fold import StateFold
 from pipelines.evaluation.view import View
 from pipelines.lake.held import HeldHours
@@ -73,7 +74,7 @@ def walk(settings: Settings, candidates: pa.Table, arms: Sequence[Arm] = ARMS) -
     The weights are those of the loop's recipe, learned anew from the bootstrap on: no table of the root changes. Raises UserError
     for a log without examples, and for candidates of hours that have nothing before them.
     """
-    log = _Log(settings)
+    log = _Log(settings, candidates["query"])
     hours = pc.strftime(candidates["ts"], "%Y-%m-%dT%H").to_numpy(zero_copy_only=False)
     first, last = min(hours), max(hours)
     if not log.examples.hours or first <= log.examples.hours[0]:
@@ -93,13 +94,14 @@ def walk(settings: Settings, candidates: pa.Table, arms: Sequence[Arm] = ARMS) -
 class _Log:
     """The log up to the hour at work: states, catalogue and weights as they were before it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, searches: pa.ChunkedArray) -> None:
         self._settings = settings
         self.examples = HeldHours(settings, "training_examples")
         self._increments = {name: HeldHours(settings, f"{name}_hour") for name in ("user", "item")}
         self._items, self._vectors = read_table(settings, "items"), read_table(settings, "item_embeddings")
         self._updates = sorted(set(self._items["updated_hour"].to_pylist()))
         self._version, self._poisoned = encoder_spec(settings).version, frozenset(holds(settings, "poison"))
+        self._queries = known_queries(settings, self._version, searches)
         self._catalogue = lru_cache(maxsize=2)(self._catalogue_of)
         self._folds = {counters: _new_folds() for counters in ("hourly", "daily")}
         self._today: list[dict[str, pa.Table]] = []
@@ -169,7 +171,7 @@ class _Log:
 
     def _catalogue_of(self, until: str) -> Catalogue:
         rows = self._items.filter(pc.field("updated_hour") <= until)
-        return build_catalogue(current_rows(rows), self._vectors, self._version)
+        return build_catalogue(current_rows(rows), self._vectors, self._version, self._queries)
 
 
 def _new_folds() -> dict[str, StateFold]:

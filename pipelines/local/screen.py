@@ -1,6 +1,7 @@
 """Tables on the screen: the summary of the loop, recommendations, status."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -12,6 +13,9 @@ from pipelines.local.recommend import Recommendation
 from pipelines.local.reward_figures import ARMS, FROZEN_ALL, FROZEN_WEIGHTS, LOOP, MEANING, POPULARITY
 from pipelines.local.status import ReleaseStatus, Status
 from pipelines.local.summary import HourSummary, Summary, short_reason, verdict
+
+if TYPE_CHECKING:
+    from pipelines.local.search import SearchResults
 
 LESS = (FROZEN_WEIGHTS, FROZEN_ALL, POPULARITY)
 _STYLES = {"promoted": "green", "rejected": "red", "abstained": "yellow"}
@@ -33,6 +37,15 @@ def print_recommendations(console: Console, user_id: str, rows: Sequence[Recomme
     for row in rows:
         cells = (str(row.position + 1), row.title, row.item_id, f"{row.score:.3f}", f"{row.propensity:.3f}", row.source, row.reason)
         table.add_row(*map(Text, cells))
+    console.print(table)
+
+
+def print_results(console: Console, found: "SearchResults") -> None:
+    asking = found.user_id or "nobody in particular"
+    title = f"“{found.query}” for {asking}: as known at the end of {found.hour}, release {found.release_id}"
+    table = plain_table(title, "#", "title", "item", "match", "expected reward")
+    for place, row in enumerate(found.results, start=1):
+        table.add_row(*map(Text, (str(place), row.title, row.item_id, f"{row.match:.3f}", f"{row.expected_reward:.3f}")))
     console.print(table)
 
 

@@ -51,7 +51,7 @@ def _ranker(settings: Settings, folder: Path) -> Flavor:
     lists = {"user_counters": len(config["user_counters"]), "item_counters": len(config["item_counters"]), "cross": len(config["cross"])}
     columns = {name: _list() for name in lists} | {
         "item_age_h": _number(), "item_vector": _list(), "history_vectors": _list(_list()), "history_age_h": _list(),
-        "history_weight": _list(), "position": _number("long"),
+        "history_weight": _list(), "position": _number("long"), "query_vector": _list(),
     }  # fmt: skip
     vector = [round(config["text_dim"] ** -0.5, 6)] * config["text_dim"]
     row = {name: [1.0] * width for name, width in lists.items()} | {
@@ -59,7 +59,7 @@ def _ranker(settings: Settings, folder: Path) -> Flavor:
         "position": 0,
     }  # fmt: skip
     newcomer = row | {"history_vectors": [], "history_age_h": [], "history_weight": []}
-    signature = _signature(columns, dict.fromkeys(config["tasks"], _number()), optional=("position",))
+    signature = _signature(columns, dict.fromkeys(config["tasks"], _number()), optional=("position", "query_vector"))
     names = ("user_counters", "item_counters", "cross", "tasks", "encoder_version")
     metadata = {name: config[name] for name in names}
     files = _files(folder, _WEIGHTS)

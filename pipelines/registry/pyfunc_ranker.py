@@ -7,18 +7,22 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from mlflow.models import set_model
 from mlflow.pyfunc.model import PythonModel
+from numpy.typing import NDArray
 from torch import Tensor
 
 from models.artifacts import load_ranker
+from models.ranker import RankerConfig
 from models.records import ItemTable, RankerBatch, UserState
 
 
 class RankerModel(PythonModel):
     """Columns are in the order that the model's metadata names; an item is known by its vector.
 
-    ``position`` is optional and 0 by default: the reference position at which users are scored.
+    ``position`` is optional and 0 by default: the reference position at which users are scored. ``query_vector`` is optional: the
+    encoder's vector of what was searched for.
     """
 
     def load_context(self, context: Any) -> None:
@@ -28,15 +32,16 @@ class RankerModel(PythonModel):
         tasks = list(self.ranker.config.tasks)
         if model_input.empty:
             return pd.DataFrame(columns=tasks, dtype="float64")
-        batch, items = as_batch(model_input, len(tasks))
+        batch, items = as_batch(model_input, self.ranker.config)
         with torch.inference_mode():
             probability = self.ranker(batch, items).sigmoid().double().numpy()  # (B, T)
         return pd.DataFrame(probability, columns=tasks)
 
 
-def as_batch(rows: pd.DataFrame, tasks: int) -> tuple[RankerBatch, ItemTable]:
-    """Rows as the ranker's batch, and the distinct item vectors that they name."""
-    table, item, history = _item_rows(rows["item_vector"], rows["history_vectors"])
+def as_batch(rows: pd.DataFrame, config: RankerConfig) -> tuple[RankerBatch, ItemTable]:
+    """Rows as the ranker's batch, and the distinct text vectors that they name; how well an item fits a query is computed here."""
+    asked = rows["query_vector"].to_numpy() if "query_vector" in rows else np.full(len(rows), None)
+    table, item, history, query = _text_rows(rows["item_vector"], rows["history_vectors"], asked)
     width = history.shape[1]
     user = UserState(
         counters=_matrix(rows["user_counters"]),
@@ -44,32 +49,40 @@ def as_batch(rows: pd.DataFrame, tasks: int) -> tuple[RankerBatch, ItemTable]:
         history_age_h=_right_aligned(rows["history_age_h"], width),
         history_weight=_right_aligned(rows["history_weight"], width),
     )
+    cross = _matrix(rows["cross"])
+    if config.relevance:
+        match = F.cosine_similarity(table.vectors[query], table.vectors[item], dim=-1)
+        cross[:, config.cross.index(config.relevance)] = match * (query > 0)
     position = rows["position"].fillna(0).to_numpy() if "position" in rows else np.zeros(len(rows))
     batch = RankerBatch(
         user=user,
         item=item,
         item_counters=_matrix(rows["item_counters"]),
         item_age_h=torch.from_numpy(rows["item_age_h"].to_numpy(dtype=np.float32)),
-        cross=_matrix(rows["cross"]),
+        cross=cross,
         position=torch.from_numpy(position.astype(np.int64)),
-        labels=torch.zeros(len(rows), tasks),
+        labels=torch.zeros(len(rows), len(config.tasks)),
         weight=torch.ones(len(rows)),
+        query=query,
     )
     return batch, table
 
 
-def _item_rows(candidates: pd.Series, histories: pd.Series) -> tuple[ItemTable, Tensor, Tensor]:
-    """The item table of all distinct vectors, the row of each candidate (B,) and of each history (B, H), newest last."""
+def _text_rows(candidates: pd.Series, histories: pd.Series, queries: NDArray[np.object_]) -> tuple[ItemTable, Tensor, Tensor, Tensor]:
+    """The table of all distinct vectors, the row of each candidate (B,), each history (B, H), newest last, and each query (B,)."""
     lengths = [len(history) for history in histories]
     past = [vector for history in histories for vector in history]
-    vectors = [np.asarray(vector, dtype=np.float32) for vector in [*candidates, *past]]
+    asked = np.array([isinstance(query, list | np.ndarray) for query in queries])
+    vectors = [np.asarray(vector, dtype=np.float32) for vector in [*candidates, *past, *queries[asked]]]
     number: dict[bytes, int] = {}
     row = np.array([number.setdefault(vector.tobytes(), len(number) + 1) for vector in vectors])
     distinct = np.stack([np.frombuffer(vector, dtype=np.float32) for vector in number])
     history = np.zeros((len(lengths), max([1, *lengths])), dtype=np.int64)
-    for place, part in enumerate(np.split(row[len(candidates) :], np.cumsum(lengths)[:-1])):
+    for place, part in enumerate(np.split(row[len(candidates) : len(candidates) + len(past)], np.cumsum(lengths)[:-1])):
         history[place, history.shape[1] - len(part) :] = part
-    return ItemTable.from_numpy(distinct), torch.from_numpy(row[: len(candidates)]), torch.from_numpy(history)
+    query = np.zeros(len(candidates), dtype=np.int64)
+    query[asked] = row[len(candidates) + len(past) :]
+    return ItemTable.from_numpy(distinct), torch.from_numpy(row[: len(candidates)]), torch.from_numpy(history), torch.from_numpy(query)
 
 
 def _right_aligned(lists: Sequence[Sequence[float]], width: int) -> Tensor:

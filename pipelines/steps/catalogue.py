@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from spark_jobs.catalogue import Catalogue
 
 MADE_BY = {
-    "items": "ingest", "item_embeddings": "embed_items", "training_examples": "build_examples",
+    "items": "ingest", "item_embeddings": "embed_items", "query_embeddings": "embed_items", "training_examples": "build_examples",
     "user_features": "build_features", "item_features": "build_features",
 }  # fmt: skip
 
@@ -20,17 +20,16 @@ def input_version(current: Attempt, table: str) -> int:
     """The version of the table that the ledger names for the attempt's last hour; noted among its inputs."""
     step, hour = MADE_BY[table], current.hours[-1]
     done = ledger.last_done(current.settings, step, hour)
-    if done is None:
-        raise UserError(f"hour {hour} has no finished {step}; run build_features for it first")
+    if done is None or table not in done.outputs:
+        raise UserError(f"hour {hour} has no finished {step} that names {table}; run build_features for it first")
     current.inputs[table] = done.outputs[table]
     return done.outputs[table]
 
 
 def hour_catalogue(current: Attempt, encoder_version: str) -> "Catalogue":
-    """Items and their vectors by this encoder, as the data half left them."""
+    """Items, their vectors by this encoder and those of searches, as the data half left them."""
     from spark_jobs.catalogue import build_catalogue, current_rows
 
-    items, vectors = (
-        read_table(current.settings, table, version=input_version(current, table)) for table in ("items", "item_embeddings")
-    )
-    return build_catalogue(current_rows(items), vectors, encoder_version)
+    names = ("items", "item_embeddings", "query_embeddings")
+    items, vectors, queries = (read_table(current.settings, table, version=input_version(current, table)) for table in names)
+    return build_catalogue(current_rows(items), vectors, encoder_version, queries)

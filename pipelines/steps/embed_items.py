@@ -1,11 +1,13 @@
-"""Vectors of the items' texts: only text that changed is encoded, and no model is loaded where none did."""
+"""Vectors of the items' texts and of what people searched for: only new text is encoded, and no model is loaded where there is none."""
 
 from typing import TYPE_CHECKING
 
-from pipelines.lake.tables import read_frame, table_version
+import pyarrow.compute as pc
+
+from pipelines.lake.tables import read_frame, read_table, table_version
 from pipelines.lake.writes import merge_by_key
 from pipelines.settings import Settings
-from pipelines.steps.state import read_input
+from pipelines.steps.state import input_of, read_input
 from pipelines.steps.step import Attempt, Outcome
 
 if TYPE_CHECKING:
@@ -42,4 +44,29 @@ def embed_items(spark: "SparkSession", attempt: Attempt) -> Outcome:
             rows = embedded(changed.repartition(1 if count < FEW else 2), spec, version).persist()
             merge_by_key(rows, settings, "item_embeddings", attempt.hours, attempt.step)
     attempt.outputs["item_embeddings"] = table_version(settings, "item_embeddings")
+    count += _embed_queries(spark, attempt, spec, version)
     return attempt.record("done", f"{count} texts encoded by {version}", rows_out=count)
+
+
+def _embed_queries(spark: "SparkSession", attempt: Attempt, spec: "EncoderSpec", version: str) -> int:
+    """Encodes what was searched for in these hours and never before; how many texts."""
+    from pyspark.sql import functions as F
+
+    from spark_jobs.embeddings import search_text, with_vectors
+
+    settings, hours = attempt.settings, list(attempt.hours)
+    with attempt.stage("find"):
+        at, searched = input_of(attempt, "impressions", "ingest"), pc.field("query").is_valid()
+        shown = read_table(settings, "impressions", hours=hours, version=at, columns=["query"], where=searched)
+        texts = {search_text(query) for query in pc.unique(shown["query"]).to_pylist()} - {""}
+        if texts:
+            held = read_table(settings, "query_embeddings", columns=["query"], where=pc.field("encoder_version") == version)
+            texts -= set(held["query"].to_pylist())
+    if texts:
+        with attempt.stage("encode and write"):
+            frame = spark.createDataFrame([(text,) for text in sorted(texts)], "query string")
+            rows = with_vectors(frame.repartition(1 if len(texts) < FEW else 2), "query", spec)
+            rows = rows.withColumn("encoder_version", F.lit(version)).persist()
+            merge_by_key(rows, settings, "query_embeddings", hours, attempt.step)
+    attempt.outputs["query_embeddings"] = table_version(settings, "query_embeddings")
+    return len(texts)

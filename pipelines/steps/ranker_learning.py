@@ -9,13 +9,15 @@ from models.artifacts import load_ranker
 from models.ranker import Ranker, RankerConfig
 from models.records import RankerBatch
 from models.training import FinetuneSettings, TrainState, finetune
+from models.transfer import transferred
 from pipelines.registry.releases import production_before, release_folder
 from pipelines.settings import Settings
 from pipelines.steps.candidates import RANKER, STATE, base_hour, candidate_folder
 from pipelines.steps.example_batches import ExampleReader, joined
+from pipelines.steps.transfer import transfer_folder
 from spark_jobs.contracts import HISTORY
 from spark_jobs.counters import CLICK_RATE, CLICK_RATE_BASE
-from spark_jobs.ranker_inputs import CROSS
+from spark_jobs.ranker_inputs import CROSS, RELEVANCE
 
 
 @dataclass(frozen=True)
@@ -65,14 +67,15 @@ def learn(reader: ExampleReader, hours: Sequence[str], base: TrainState | None, 
 
 
 def _first_state(reader: ExampleReader, fresh: RankerBatch, learning: FinetuneSettings, encoder_version: str) -> TrainState:
-    """An untrained ranker whose scales are those of the first load."""
+    """A ranker whose scales are those of the first load: untrained, or with what another root taught."""
     settings, table = reader.settings, reader.catalogue.table
     config = RankerConfig(
         user_counters=reader.names, item_counters=reader.names, cross=CROSS, tasks=reader.tasks, encoder_version=encoder_version,
         text_dim=table.vectors.shape[1], dim=settings.ranker.dim, history=HISTORY, hidden=settings.ranker.hidden,
-        rate=CLICK_RATE, rate_base=CLICK_RATE_BASE,
+        rate=CLICK_RATE, rate_base=CLICK_RATE_BASE, relevance=RELEVANCE,
     )  # fmt: skip
     torch.manual_seed(settings.seed)
     ranker = Ranker(config)
     ranker.fit_statistics(fresh, table)
-    return TrainState.create(ranker, learning)
+    other = transfer_folder(settings) / RANKER
+    return TrainState.create(transferred(load_ranker(other), ranker) if other.exists() else ranker, learning)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 DERIVED = ("user_hour", "item_hour", "training_examples")
-RECOMPUTED = (*DERIVED, "item_embeddings", "user_features", "item_features")
+RECOMPUTED = (*DERIVED, "item_embeddings", "query_embeddings", "user_features", "item_features")
 REPAIRED_FROM = {**dict.fromkeys(RECOMPUTED, ("impressions", "feedback", "items")), "scores": ("slate_decisions",)}
 RANGE_HOURS = 48  # in one pass; a longer one joins more increments with more instants
 

@@ -27,11 +27,16 @@ def hours_of(frame: "DataFrame", attempt: Attempt) -> "DataFrame":
 
 def read_input(spark: "SparkSession", attempt: Attempt, table: str, step: str) -> "DataFrame":
     """The table as ``step`` left it for these hours, by the ledger; noted among the attempt's inputs."""
+    return read_frame(spark, attempt.settings, table, input_of(attempt, table, step))
+
+
+def input_of(attempt: Attempt, table: str, step: str) -> int | None:
+    """The version that the ledger names, noted among the attempt's inputs; None where it names none."""
     done = ledger.last_done(attempt.settings, step, attempt.hours[-1])
     version = done.outputs.get(table) if done else None
     if version is not None:
         attempt.inputs[table] = version
-    return read_frame(spark, attempt.settings, table, version)
+    return version
 
 
 def labelled_feedback(spark: "SparkSession", attempt: Attempt, feedback: "DataFrame") -> "DataFrame":

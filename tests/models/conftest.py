@@ -74,6 +74,7 @@ def make_ranker_world() -> Callable[..., RankerWorld]:
             position=torch.randint(12, (rows,), generator=generator),
             labels=torch.stack([match, 0.5 * match], dim=1),
             weight=torch.ones(rows),
+            query=torch.zeros(rows, dtype=torch.int64),
         )
         return RankerWorld(config, ItemTable(torch.cat([torch.zeros(1, 16), vectors])), batch, state)
 

@@ -3,9 +3,9 @@ import dataclasses
 import pytest
 import torch
 
-from models.metrics import calibration_slope
-from models.ranker import Ranker, RankerConfig
-from models.records import UserState
+from models.metrics import auc, calibration_slope
+from models.ranker import RELEVANCE_GAIN, Ranker, RankerConfig
+from models.records import ItemTable, UserState
 from models.training import FinetuneSettings, TrainState, finetune
 
 
@@ -162,3 +162,65 @@ def test_the_log_ratio_of_the_rate_moves_logits_and_retrieval_from_the_first_day
             for ranker in (plain, rated)
         ]
     torch.testing.assert_close(dots[1] - dots[0], ratio, atol=1e-4, rtol=1e-4)
+
+
+@pytest.fixture
+def make_search_world(make_ranker_world):
+    """Half of the rows were searched for with the text of one of five topics; only these are clicked, where the item's text is near."""
+
+    def make(rows=400):
+        world = make_ranker_world(rows=rows)
+        vectors = torch.cat([world.items.vectors, torch.randn(5, 16, generator=torch.Generator().manual_seed(9))])
+        query = torch.randint(len(world.items), len(vectors), (rows,), generator=torch.Generator().manual_seed(1))
+        query[::2] = 0
+        match = torch.nn.functional.cosine_similarity(vectors[query], vectors[world.batch.item], dim=-1) * (query > 0)
+        batch = dataclasses.replace(world.batch, query=query, cross=match.unsqueeze(1))
+        config = dataclasses.replace(world.config, cross=("query_match",), relevance="query_match")
+        return dataclasses.replace(world, batch=batch, items=ItemTable(vectors), config=config)
+
+    return make
+
+
+@torch.no_grad()
+def test_a_search_is_scored_as_it_was_taught(make_search_world):
+    world = make_search_world(rows=40)
+    ranker, batch = world.ranker(), at_position(world.batch, 0)
+    cross = batch.cross.unsqueeze(1)
+    scored = ranker.score(batch.user, batch.item.unsqueeze(1), world.items, world.item_state, cross, batch.query)
+    torch.testing.assert_close(scored.squeeze(1), ranker(batch, world.items), atol=1e-5, rtol=0)
+    unasked = ranker.score(batch.user, batch.item.unsqueeze(1), world.items, world.item_state, cross)
+    asked = batch.query > 0
+    torch.testing.assert_close(unasked[~asked], scored[~asked])
+    assert not torch.isclose(unasked[asked], scored[asked]).any(), "the query is more than its match"
+    assert len(ranker.item_vectors(world.items, world.item_state)) == len(world.item_state), "texts of searches are no items"
+
+
+def test_before_a_search_has_taught_what_fits_the_query_comes_first(make_search_world):
+    """A log without searches: the match alone orders the results, its gain as it was set; the other query features are silent."""
+    world = make_search_world(rows=100)
+    batch = dataclasses.replace(world.batch, query=torch.zeros_like(world.batch.query), cross=torch.zeros_like(world.batch.cross))
+    ranker = dataclasses.replace(world, batch=batch).ranker()
+    with torch.no_grad():
+        moved = ranker(world.batch, world.items) - ranker(batch, world.items)
+    torch.testing.assert_close(moved, RELEVANCE_GAIN * world.batch.cross.expand(-1, 2), atol=1e-4, rtol=0)
+    settings = FinetuneSettings(lr=1e-2, batch_size=128)
+    learned = finetune(TrainState.create(ranker, settings), world.batch, world.items, settings).ranker
+    width = world.config.dim + 1
+    assert learned.skip.weight[:, -width:].abs().min() > 0, "searches teach what was silent"
+
+
+def test_searches_teach_the_query_side(make_search_world):
+    """Clicks follow one direction of the text alone, which the cosine over all of it blurs."""
+    world = make_search_world(rows=1200)
+    vectors, query = world.items.vectors, world.batch.query
+    clicked = (vectors[query, 0] * vectors[world.batch.item, 0] > 0) & (query > 0)
+    batch = dataclasses.replace(world.batch, labels=clicked.float().unsqueeze(1).expand(-1, 2))
+    fresh = dataclasses.replace(world, batch=batch).ranker()
+    settings = FinetuneSettings(lr=1e-2, batch_size=64, epochs=12, ema=0.9)
+    teaching, judging = batch.rows(slice(0, 900)), batch.rows(slice(900, None))
+    learned = finetune(TrainState.create(fresh, settings), teaching, world.items, settings).served()
+    asked = (judging.query > 0).numpy()
+    labels = judging.labels[:, 0].numpy()[asked]
+    with torch.no_grad():
+        before, after = (auc(labels, ranker(judging, world.items)[:, 0].numpy()[asked]) for ranker in (fresh, learned))
+    assert after > 0.8 and after > before + 0.1

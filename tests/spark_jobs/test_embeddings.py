@@ -4,10 +4,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyspark.sql import functions as F
 
 from models.encoder import Encoder
 from models.encoder_files import default_encoder_path
-from spark_jobs.embeddings import EncoderSpec, embedded
+from spark_jobs.embeddings import QUERY_CHARACTERS, EncoderSpec, embedded, search_text
+from spark_jobs.examples import search_text as search_text_column
 
 TEXTS = {"a": "A heist in Los Angeles", "b": "Casino", "c": "A heist in Los Angeles", "d": "東京物語"}
 
@@ -40,3 +42,11 @@ def test_workers_do_not_run_in_the_folder_that_spark_deletes_with_a_session_out_
 def test_whatever_decides_the_vectors_is_in_the_version(spec):
     others = {EncoderSpec(spec.path, "last", 64).version, EncoderSpec(spec.path, "mean", 32).version}
     assert len({spec.version, *others}) == 3 and all(len(version) == 12 for version in others)
+
+
+def test_a_search_has_one_text_in_the_examples_and_in_the_table_of_vectors(spark):
+    asked = ["red  shoes", " \tred\r\n shoes ", "", "   ", "東京\u3000物語", "\u00a0x\u00a0", "💡" * 300, "a " * 200, "ends in\x0bthis "]
+    rows = spark.createDataFrame([(text,) for text in [*asked, None]], "query string").coalesce(1)
+    found = [row[0] for row in rows.select(search_text_column(F.col("query"))).collect()]
+    assert found == [search_text(text) or None for text in asked] + [None]
+    assert found[0] == found[1] == "red shoes" and found[2] is found[3] is None and len(found[6]) == QUERY_CHARACTERS

@@ -27,18 +27,24 @@ def decay(counts):
     return {name: value * 0.5 ** (30 / int(name.rsplit("_", 1)[1][:-1])) for name, value in counts.items()}
 
 
+def item(name, hour, **values):
+    known = {"title": name, "available": True, "updated_hour": hour, "published_at": CUT - timedelta(hours=100), "tags": ["a"]}
+    return known | {"item_id": name} | values
+
+
+ITEMS = current_rows(rows("items", [
+    item("x", "h1", tags=["old"]), item("x", "h2", tags=["a", "b"], category="a"), item("z", "h1", tags=None, published_at=None),
+    item("y", "h1", available=False),
+]))  # fmt: skip
+EMBEDDINGS = rows("item_embeddings", [
+    {"item_id": name, "encoder_version": version, "text_hash": "", "vector": vector}
+    for name, version, vector in (("x", "v1", [1.0, 0.0]), ("y", "v1", [0.0, 2.0]), ("x", "v2", [9.0, 9.0]))
+])  # fmt: skip
+
+
 @pytest.fixture
 def catalogue():
-    def item(name, hour, **values):
-        known = {"title": name, "available": True, "updated_hour": hour, "published_at": CUT - timedelta(hours=100), "tags": ["a"]}
-        return known | {"item_id": name} | values
-
-    items = [item("x", "h1", tags=["old"]), item("x", "h2", tags=["a", "b"], category="a"), item("z", "h1", tags=None, published_at=None),
-             item("y", "h1", available=False)]  # fmt: skip
-    vectors = [("x", "v1", [1.0, 0.0]), ("y", "v1", [0.0, 2.0]), ("x", "v2", [9.0, 9.0]), ("gone", "v1", [7.0, 7.0])]
-    embeddings = [{"item_id": i, "encoder_version": v, "text_hash": "", "vector": vector} for i, v, vector in vectors]
-    kept = [row for row in embeddings if row["item_id"] != "gone"]
-    return build_catalogue(current_rows(rows("items", items)), rows("item_embeddings", kept), "v1")
+    return build_catalogue(ITEMS, EMBEDDINGS, "v1")
 
 
 def test_the_catalogue_is_the_last_row_of_each_item_in_id_order(catalogue):
@@ -87,6 +93,25 @@ def test_serving_and_training_see_the_same_user_and_item(catalogue, served):
     assert torch.allclose(batch.item_counters[1], state.counters[0]), "an unknown item has what an item nobody met has"
     assert batch.item.tolist() == [1, 0] and batch.item_age_h[0] == pytest.approx(100) == state.age_h[1]
     assert torch.allclose(batch.cross, cross_features(served, catalogue, torch.tensor([[1], [0]])).squeeze(1))
+    assert batch.query.tolist() == [0, 0]
+
+
+def test_a_search_is_a_row_behind_the_items_and_its_match_the_cosine_of_the_texts(catalogue, served):
+    """x is [1, 0], y is [0, 2], z has no vector; the vector of another encoder is nobody's."""
+    vectors = [("to x", "v1", [3.0, 4.0]), ("to y", "v1", [0.0, 1.0]), ("old", "v2", [1.0, 0.0])]
+    queries = rows("query_embeddings", [{"query": q, "encoder_version": v, "vector": vector} for q, v, vector in vectors])
+    asked = build_catalogue(ITEMS, EMBEDDINGS, "v1", queries)
+    assert asked.query_rows(pa.array(["to y", None, "to x", "old", "new"])).tolist() == [5, 0, 4, 0, 0]
+    assert asked.table.vectors.tolist() == [*catalogue.table.vectors.tolist(), [3, 4], [0, 1]]
+    assert catalogue.query_rows(pa.array(["to x"])).tolist() == [0]
+    searches = [("to x", "x"), ("to x", "y"), ("to x", "z"), ("old", "x"), (None, "x")]
+    batch = examples_batch(
+        rows("training_examples", [example(query=query, item_id=item) for query, item in searches]), asked, NAMES, TASKS
+    )
+    assert batch.query.tolist() == [4, 4, 4, 0, 0] and batch.cross[:, 3].tolist() == pytest.approx([0.6, 0.8, 0, 0, 0])
+    found = cross_features(served, asked, torch.tensor([[1, 2, 3], [1, 2, 3]]), torch.tensor([4, 0]))
+    assert found[..., 3].tolist() == [pytest.approx([0.6, 0.8, 0]), [0, 0, 0]]
+    assert torch.equal(found[..., :3], cross_features(served, asked, torch.tensor([[1, 2, 3], [1, 2, 3]]))[..., :3])
 
 
 def test_an_item_of_unknown_date_is_as_old_as_its_first_event(catalogue):

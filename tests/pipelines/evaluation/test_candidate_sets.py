@@ -3,6 +3,7 @@
 import pytest
 
 from pipelines.errors import UserError
+from pipelines.evaluation.candidate_sets import read_candidates
 from pipelines.evaluation.evaluate import evaluate
 
 HEAD = "impression_id,user,item,ts,label\n"
@@ -28,3 +29,11 @@ def test_a_file_that_cannot_be_scored_is_one_line_and_nothing_is_written(setting
     assert not list(tmp_path.glob("*out.csv*"))
     with pytest.raises(UserError, match="no file"):
         evaluate(settings, tmp_path / "other.csv", tmp_path / "out.csv")
+
+
+def test_what_was_searched_for_is_read_where_it_stands(tmp_path):
+    asked = [ROW.replace("\n", f",{query}\n") for query in (" red  shoes", "", " ")]
+    (tmp_path / "c.csv").write_text(HEAD.replace("\n", ",query\n") + "".join(asked))
+    assert read_candidates(tmp_path / "c.csv")["query"].to_pylist() == ["red shoes", None, None]
+    (tmp_path / "d.csv").write_text(HEAD + ROW)
+    assert read_candidates(tmp_path / "d.csv")["query"].to_pylist() == [None]

@@ -54,7 +54,7 @@ def world() -> tuple[RankerBatch, ItemTable]:
     )  # fmt: skip
     batch = RankerBatch(
         user, item, torch.rand(ROWS, 3, generator=draw), torch.rand(ROWS, generator=draw) * 50, torch.rand(ROWS, 1, generator=draw),
-        torch.arange(ROWS) % 6, torch.zeros(ROWS, 2), torch.ones(ROWS),
+        torch.arange(ROWS) % 6, torch.zeros(ROWS, 2), torch.ones(ROWS), torch.zeros(ROWS, dtype=torch.int64),
     )  # fmt: skip
     return batch, ItemTable.from_numpy(np.random.default_rng(3).normal(size=(ITEMS, 6)))
 

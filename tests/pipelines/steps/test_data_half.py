@@ -3,14 +3,18 @@
 import gzip
 import json
 import shutil
+import sys
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from operator import itemgetter
 
+import numpy as np
 import pytest
 from deltalake import DeltaTable
 
+from models.encoder import Encoder
+from pipelines import cli
 from pipelines.errors import TransientError, UserError
 from pipelines.hours import end_of, parse_hour, shift
 from pipelines.lake import ledger
@@ -86,7 +90,7 @@ def rows(settings, table):
 
 def content(settings):
     """Every row of the data tables, as multisets."""
-    names = ("impressions", "feedback", "training_examples", "user_hour", "item_hour", "item_embeddings")
+    names = ("impressions", "feedback", "training_examples", "user_hour", "item_hour", "item_embeddings", "query_embeddings")
     return {name: Counter(str(sorted(row.items(), key=str)) for row in rows(settings, name)) for name in names}
 
 
@@ -196,14 +200,20 @@ def test_two_hours_in_one_pass_are_the_same_as_one_after_the_other(make_root, mo
     root, other = make_root("one"), make_root("other")
     for settings, hours_a_pass in ((root, 1), (other, 1000)):
         monkeypatch.setattr(build_features, "HOURS_A_PASS", hours_a_pass)
-        land(settings, "impressions", "both", [impression(n, hour) for n, hour in ((1, FIRST), (2, FIRST), (3, SECOND))])
+        shown = ((1, FIRST, "red shoes"), (2, FIRST, " red\nshoes"), (3, SECOND, "red shoes"), (4, SECOND, "a hat"), (6, SECOND, None))
+        land(settings, "impressions", "both", [impression(n, hour) | {"query": query} for n, hour, query in shown])
         land(settings, "feedback", "both", [click(1, FIRST), click(2, SECOND, minute=3), click(3, SECOND)])
         build_features.run(settings, SECOND)
     first, both = (ledger.pass_end(settings, ledger.last_done(settings, "build_features", FIRST)) for settings in (root, other))
     assert (first, both) == (FIRST, SECOND)
     one, two = content(root), content(other)
-    for table in ("impressions", "feedback", "training_examples", "user_hour", "item_hour", "item_embeddings"):
+    for table in ("impressions", "feedback", "training_examples", "user_hour", "item_hour", "item_embeddings", "query_embeddings"):
         assert one[table] == two[table], table
+    asked = {row["query"]: row["vector"] for row in rows(root, "query_embeddings")}
+    assert len(one["query_embeddings"]) == 2 and set(asked) == {"red shoes", "a hat"}
+    assert np.allclose(list(asked.values()), Encoder.load().encode(list(asked)), atol=1e-5)
+    searched = {row["example_id"]: row["query"] for row in rows(root, "training_examples") if row["hour"] != START}
+    assert searched == {"i1": "red shoes", "i2": "red shoes", "i3": "red shoes", "i4": "a hat", "i6": None}
     assert_same_caches(caches(root), caches(other))
 
 
@@ -369,7 +379,7 @@ def two_hours(root):
     build_features.run(root, SECOND)
 
 
-def test_damaged_derived_tables_are_set_aside_and_made_again(root):
+def test_damaged_derived_tables_are_set_aside_and_made_again(root, monkeypatch, capsys):
     two_hours(root)
     assert verify(root).findings == []
     before, folded = derived(root), caches(root)
@@ -382,6 +392,14 @@ def test_damaged_derived_tables_are_set_aside_and_made_again(root):
     gone, _, lost = rebuild.plan_repair(root, damaged)
     assert (gone.rows, str(gone)) == (None, "item_hour: all rows; its log cannot be read")
     assert (lost.rows, lost.version) == (len(before["user_hour"]), table_version(root, "user_hour"))
+    monkeypatch.setenv("RECLOOP_HOME", str(root.home))
+    monkeypatch.setattr(sys, "argv", ["recloop", "verify", "--repair", "--dry-run", "--json"])
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    out, err = capsys.readouterr()
+    assert sorted({finding["table"] for finding in json.loads(out)["findings"]}) == damaged, "JSON alone"
+    assert err.startswith(f"would set aside and make again: 3 hours, {START} to {SECOND}\n") and str(lost) in err
     assert sorted({finding.table for finding in verify(root).findings}) == damaged, "a dry run changes nothing"
     assert rebuild.repairable([*damaged, "slate_log"]) == damaged
     assert rebuild.repairable([*damaged, "feedback", "scores"]) == ["scores"], "not from a source that is damaged itself"
