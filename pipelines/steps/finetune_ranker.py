@@ -16,6 +16,7 @@ from pipelines.steps.candidates import RANKER_STEP as STEP
 from pipelines.steps.catalogue import hour_catalogue, input_version
 from pipelines.steps.embed_items import encoder_spec
 from pipelines.steps.step import Attempt, Outcome, attempt, settled, writer_lock
+from pipelines.steps.transfer import transferred_from
 
 if TYPE_CHECKING:
     from models.ranker import Ranker
@@ -99,6 +100,7 @@ def _register(
         tracked.params(settings.ranker.model_dump() | {"fresh_rows": learned.fresh, "replayed_rows": learned.replayed})
         sampled = reader.sampled_negatives(current.hours)
         tracked.params({"examples": reader.count(current.hours), "negatives": f"{sampled} sampled, never shown" if sampled else "shown"})
+        tracked.params({"transferred_from": transferred_from(settings) or "nothing"})
         tracked.inputs(current.inputs)
         tracked.metrics({f"{metric.name}.{metric.subject}": metric.value for metric in figures})
         tracked.metrics({"loss": sum(step["loss"] for step in steps) / len(steps)})
