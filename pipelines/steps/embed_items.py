@@ -49,7 +49,7 @@ def embed_items(spark: "SparkSession", attempt: Attempt) -> Outcome:
 
 
 def _embed_queries(spark: "SparkSession", attempt: Attempt, spec: "EncoderSpec", version: str) -> int:
-    """Encodes what was searched for in these hours and never before; how many texts."""
+    """Encodes what was searched for in these hours, or ever before by another encoder, and is not encoded yet; how many texts."""
     from pyspark.sql import functions as F
 
     from spark_jobs.embeddings import search_text, with_vectors
@@ -58,10 +58,9 @@ def _embed_queries(spark: "SparkSession", attempt: Attempt, spec: "EncoderSpec",
     with attempt.stage("find"):
         at, searched = input_of(attempt, "impressions", "ingest"), pc.field("query").is_valid()
         shown = read_table(settings, "impressions", hours=hours, version=at, columns=["query"], where=searched)
-        texts = {search_text(query) for query in pc.unique(shown["query"]).to_pylist()} - {""}
-        if texts:
-            held = read_table(settings, "query_embeddings", columns=["query"], where=pc.field("encoder_version") == version)
-            texts -= set(held["query"].to_pylist())
+        held = read_table(settings, "query_embeddings", columns=["query", "encoder_version"])
+        texts = {search_text(query) for query in pc.unique(shown["query"]).to_pylist()} | set(held["query"].to_pylist())
+        texts -= {"", *held.filter(pc.field("encoder_version") == version)["query"].to_pylist()}
     if texts:
         with attempt.stage("encode and write"):
             frame = spark.createDataFrame([(text,) for text in sorted(texts)], "query string")
