@@ -25,6 +25,8 @@ def _row(result: dict) -> str:
         measured = f"{result['ours']:.4f} against {result['peer']:.4f}: {result['gain']:+.4f} "
         measured += f"[{result['low']:+.4f}, {result['high']:+.4f}] {result['unit']}, {result['sets']:,} sets; "
         measured += f"nDCG@10 {result['ndcg_10']:.4f} against {result['peer_ndcg_10']:.4f}"
+        measured += f"; the peer's default setting {result['peer_default']:.4f}" if "peer_default" in result else ""
+        measured += f"; {result['seeds']} seeds" if result["seeds"] > 1 else ""
         goal = f"above {result['goal']:+.3f}"
     elif "parts" in result:
         measured = f"{result['ours']:.2f} {result['unit']} [{result['low']:.2f}, {result['high']:.2f}], {result['pairs']} pairs; "
