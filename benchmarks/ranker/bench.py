@@ -20,6 +20,7 @@ from benchmarks.ranker import peer_log
 from benchmarks.ranker.contest import AS_DEFAULT, Contender, chosen, contenders, logits_of
 from benchmarks.ranker.log_split import Split, judged
 from benchmarks.ranker.peer_log import PeerLog, Recorder
+from benchmarks.ranker.peers.candidates import Floats
 from benchmarks.ranker.results import write_gains
 from pipelines.errors import UserError
 from pipelines.evaluation.candidate_sets import read_candidates
@@ -121,7 +122,7 @@ def walked(bench: Benchmark, seed: int) -> Walk:
 
 def with_peers(bench: Benchmark, walk: Walk, some: list[Contender], choices: Path) -> Scored:
     """All arms and peers on what is judged. ``choices``: folder of the settings that were chosen."""
-    rows, found = len(walk.arms.table), {}
+    rows, found = len(walk.arms.table), dict[str, Floats]()
     peers = walk.folder / f"peers-{_version()}"
     for contender in some:
         choice = chosen(contender, walk.log, bench.split, rows, choices / f"{contender.name}.json")
