@@ -5,7 +5,6 @@ The root lies in $RECLOOP_BENCH_ROOT (default .recloop-bench): killed, the run g
 
 import argparse
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 
 from benchmarks.ranker import peer_log
-from benchmarks.ranker.contest import AS_DEFAULT, Contender, chosen, contenders, logits_of
+from benchmarks.ranker.contest import AS_DEFAULT, Chosen, Contender, chosen, contenders, logits_of
 from benchmarks.ranker.log_split import Split, judged
 from benchmarks.ranker.peer_log import PeerLog, Recorder
 from benchmarks.ranker.peers.candidates import Floats
@@ -120,13 +119,12 @@ def walked(bench: Benchmark, seed: int) -> Walk:
     return Walk(Scored(read_candidates(candidates), kept, *known), PeerLog.load(folder / "peers.npz"), folder)
 
 
-def with_peers(bench: Benchmark, walk: Walk, some: list[Contender], choices: Path) -> Scored:
-    """All arms and peers on what is judged. ``choices``: folder of the settings that were chosen."""
-    rows, found = len(walk.arms.table), dict[str, Floats]()
-    peers = walk.folder / f"peers-{_version()}"
+def with_peers(bench: Benchmark, walk: Walk, choices: Mapping[str, Chosen], some: list[Contender]) -> Scored:
+    """All arms and peers on what is judged."""
+    found = dict[str, Floats]()
     for contender in some:
-        choice = chosen(contender, walk.log, bench.split, rows, choices / f"{contender.name}.json")
-        found |= dict(logits_of(contender, walk.log, choice, rows, peers))
+        folder = walk.folder / f"peers-{_version()}"
+        found |= dict(logits_of(contender, walk.log, choices[contender.name], len(walk.arms.table), folder))
     return judged(walk.arms, found, bench.split)
 
 
@@ -146,14 +144,16 @@ def joined(runs: Mapping[int, Scored]) -> Scored:
 def measure(bench: Benchmark, files: list[Path], mapping: Path, seeds: range) -> None:
     """Writes one file a claim. Peers are chosen on the first seed's warm-up."""
     settings = prepared(bench, files, mapping)
-    some = contenders(counter_names(settings.reward.tasks), bench.popular)
-    runs, choices = dict[int, Scored](), None
+    some, runs = contenders(counter_names(settings.reward.tasks), bench.popular), dict[int, Scored]()
+    choices = dict[str, Chosen]()
     for seed in seeds:
         walk = walked(bench, seed)
-        choices = choices or walk.folder / f"chosen-{_version()}"
-        runs[seed] = with_peers(bench, walk, some, choices)
-    assert choices is not None
-    settings_of = {one.name: json.loads((choices / f"{one.name}.json").read_text())["setting"] for one in some}
+        folder = walk.folder / f"chosen-{_version()}"
+        choices = choices or {
+            one.name: chosen(one, walk.log, bench.split, len(walk.arms.table), folder / f"{one.name}.json") for one in some
+        }  # fmt: skip
+        runs[seed] = with_peers(bench, walk, choices, some)
+    settings_of = {name: choice.setting for name, choice in choices.items()}
     write_gains(joined(runs), bench.name, bench.about, GOALS, bench.workload, by_seed=runs, settings_of=settings_of, as_default=AS_DEFAULT)
 
 

@@ -16,6 +16,7 @@ from benchmarks.ranker.peer_log import PeerLog, auc_within_sets, texts, told
 from benchmarks.ranker.peers import lambdarank, nrms, vowpal
 from benchmarks.ranker.peers.candidates import Floats, Peer
 from benchmarks.ranker.peers.simple import Popularity, RiverRegression
+from pipelines.local.landing import write_file
 
 Setting = dict[str, Any]
 Dimensions = Sequence[Sequence[Setting]]
@@ -77,21 +78,20 @@ def search(default: Setting, dimensions: Dimensions, figure: Callable[[Setting],
 
 
 def chosen(contender: Contender, log: PeerLog, split: Split, rows: int, kept: Path) -> Chosen:
-    """By the second half of the warm-up, each setting learning from its beginning. ``kept``: the choice, made once."""
-    if kept.exists():
-        found = json.loads(kept.read_text())
-        return Chosen(found["setting"], [(setting, value) for setting, value in found["tried"]])
+    """By the second half of the warm-up, each setting learning from its beginning. ``kept``: figures that are there, and those to come."""
     warm_up = log.until(split.judged)
+    figures: list[tuple[Setting, float]] = [(setting, value) for setting, value in json.loads(kept.read_text())] if kept.exists() else []
 
     def figure(setting: Setting) -> float:
-        found = auc_within_sets(warm_up, told(contender.make(warm_up, **setting), warm_up, rows), split.chosen_from)
-        print(f"  {contender.name}: {found:.4f} {setting}", flush=True)
-        return found
+        known = [value for tried, value in figures if tried == setting]
+        if not known:
+            known = [auc_within_sets(warm_up, told(contender.make(warm_up, **setting), warm_up, rows), split.chosen_from)]
+            print(f"  {contender.name}: {known[0]:.4f} {setting}", flush=True)
+            figures.append((setting, known[0]))
+            write_file(kept, (json.dumps(figures, indent=2) + "\n").encode())
+        return known[0]
 
-    choice = search(contender.default, contender.dimensions, figure)
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps({"setting": choice.setting, "tried": choice.tried}, indent=2) + "\n")
-    return choice
+    return search(contender.default, contender.dimensions, figure)
 
 
 def logits_of(contender: Contender, log: PeerLog, choice: Chosen, rows: int, folder: Path) -> Iterator[tuple[str, Floats]]:
