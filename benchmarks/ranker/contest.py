@@ -47,13 +47,13 @@ def contenders(names: Sequence[str], popular: str) -> list[Contender]:
     rates: Dimensions = (({"rate": 0.003}, {"rate": 0.03}),)
     return [
         Contender("popularity", lambda _, **__: Popularity(columns), {}),
-        Contender("River logistic regression", lambda _, rate: RiverRegression(rate), {"rate": 0.01}, rates),
-        Contender("Vowpal Wabbit", lambda _, arguments: vowpal.VowpalWabbit(arguments), vowpal.DEFAULT, vowpal.DIMENSIONS),
-        Contender("NRMS head", lambda log, **setting: nrms.NRMS(texts(log), **setting), nrms.DEFAULT, nrms.DIMENSIONS),
         *(
             Contender(name, partial(_lambdarank, text), lambdarank.DEFAULT, lambdarank.DIMENSIONS)
             for name, text in (("LambdaRank on the same counters", False), ("LambdaRank with text and history too", True))
         ),
+        Contender("River logistic regression", lambda _, rate: RiverRegression(rate), {"rate": 0.01}, rates),
+        Contender("Vowpal Wabbit", lambda _, arguments: vowpal.VowpalWabbit(arguments), vowpal.DEFAULT, vowpal.DIMENSIONS),
+        Contender("NRMS head", lambda log, **setting: nrms.NRMS(texts(log), **setting), nrms.DEFAULT, nrms.DIMENSIONS),
     ]  # fmt: skip
 
 
