@@ -29,7 +29,8 @@ bench: setup
 	@$(BIN)/python benchmarks/hour_timing.py && $(BIN)/python benchmarks/loop_reward.py
 
 # MovieLens-100K out of a wheel of the package index (see README, Licences); with RECLOOP_BENCH_DATA, the folder that holds online_retail/,
-# Online Retail too. The peers come from the package index. SEEDS: runs of each, five for a claim; about half an hour for the first.
+# Online Retail too. The peers come from the package index. SEEDS: runs of each,
+# a claim wants five. What was finished is kept in .recloop-bench/ (or $RECLOOP_BENCH_ROOT): run again, it goes on from there.
 SEEDS ?= 1
 bench-ranker: setup
 	@$(BIN)/uv pip install --quiet -r benchmarks/requirements.txt

@@ -5,7 +5,7 @@
 The first load ends in October 1997; candidates begin in November, two months for peers to learn and to be chosen in; judged are January to
 March 1998. A candidate set is what a user rated within an hour: positives are ratings of 4 and 5 (at most 20) of films that somebody
 rated in the week before, negatives are drawn from that week's ratings (10 a positive, count^0.75), none that the user rated up to then.
-The files come out of the recbole wheel, kept in the root beside the tables (bench.py). Writes one file a claim into benchmarks/results/.
+The files come out of the recbole wheel, kept in the root beside the tables (walks.py). Writes one file a claim into benchmarks/results/.
 
 What to know of this log: most people rated all their films in one sitting, at most a few hours. So a third of the sets are of users
 of whom nothing is known, and their history says something only if they come back. The first load sees more than that: each of its
@@ -20,9 +20,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.ranker.bench import HERE, Benchmark, command, measure, root_of
+from benchmarks.ranker.bench import HERE, command, measure
 from benchmarks.ranker.candidate_sampling import Sampler
 from benchmarks.ranker.log_split import Split
+from benchmarks.ranker.walks import Benchmark, root_of
 from pipelines.local.catalogue import RECBOLE
 from pipelines.local.pinned_wheel import fetch_wheel
 

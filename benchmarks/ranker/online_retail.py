@@ -4,7 +4,7 @@
 
 The first load ends in July 2011; candidates begin in August, a month for peers to learn and to be chosen in; judged are September to
 November. The log does not say what was shown: negatives are sampled from what was bought in the week before (candidate_sampling.py). Writes
-one file a claim into benchmarks/results/. The root is kept and used again (bench.py).
+one file a claim into benchmarks/results/. The root is kept and used again (walks.py).
 """
 
 import os
@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.ranker.bench import HERE, Benchmark, command, measure
+from benchmarks.ranker.bench import HERE, command, measure
 from benchmarks.ranker.candidate_sampling import Sampler
 from benchmarks.ranker.log_split import Split
+from benchmarks.ranker.walks import Benchmark
 from pipelines.errors import UserError
 
 SPLIT = Split(start="2011-07-31T23", judged="2011-09-01T00", last="2011-11-30T23")
