@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.ranker.peers.candidates import RunningScale
+from benchmarks.ranker.peers.candidates import RunningScale, similarities
 from benchmarks.ranker.peers.nrms import NRMS, WIDTH, NRMSHead, positives_with_negatives
 from benchmarks.ranker.peers.simple import Popularity
 from benchmarks.ranker.peers.vowpal import as_text
 from models.metrics import auc
+from models.records import RankerBatch, UserState
 
 
 def test_popularity_takes_the_half_life_that_ordered_best_so_far(hour):
@@ -77,3 +78,18 @@ def test_nrms_learns_that_people_take_what_is_like_their_history_and_nothing_fro
             areas.append(auc(label, found))
         peer.observe(known, label)
     assert np.mean(areas) == pytest.approx(0.5, abs=0.06) if shuffled else np.mean(areas) > 0.9
+
+
+def test_similarities_of_text_and_history_by_hand():
+    """Texts point east, north, west and south, so their mean is nothing. The history is north a day ago, east just now."""
+    vectors = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 3.0], [-2.0, 0.0], [0.0, -3.0]])
+    user = UserState(
+        torch.zeros(3, 1), torch.tensor([[0, 2, 1], [0, 2, 1], [0, 0, 0]]), torch.tensor([[0.0, 24.0, 0.0]] * 3), torch.ones(3, 3)
+    )
+    none = torch.zeros(3)
+    item = torch.tensor([1, 3, 1])  # east, west, and east for somebody without history
+    batch = RankerBatch(user, item, torch.zeros(3, 1), none, torch.zeros(3, 1), none.long(), torch.zeros(3, 1), none)
+    found = similarities(batch, vectors)
+    assert found[0] == pytest.approx([1 / 2, 1 / 1.5, 0.0, 2.0])  # nearest *other* item is north
+    assert found[1] == pytest.approx([-1 / 2, -1 / 1.5, 0.0, 2.0])
+    assert found[2] == pytest.approx([0.0, 0.0, -1.0, 0.0])
