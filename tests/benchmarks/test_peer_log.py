@@ -32,7 +32,7 @@ def test_rows_stay_while_the_catalogue_grows_and_texts_are_those_first_met():
     def catalogue(vectors):
         none = torch.zeros(1)
         return Catalogue(pa.array(sorted(vectors)), ItemTable.from_numpy(np.array([vectors[name] for name in sorted(vectors)])),
-                         none, np.zeros(1), np.zeros(1, bool), np.zeros(1, np.uint64))  # fmt: skip
+                         none, np.zeros(1), np.zeros(1, bool), np.zeros(1, np.uint64), pa.array([], pa.string()))  # fmt: skip
 
     items = _Items()
     assert items.rows(catalogue({"b": [1.0, 1.0], "d": [2.0, 2.0]})).tolist() == [0, 1, 2]

@@ -33,8 +33,8 @@ def test_the_running_scale_is_that_of_everything_observed_at_once():
 
 
 def test_a_row_for_vw_has_a_namespace_for_item_user_and_both():
-    row = [1.0, 2.0, 24.0, 3.0, 4.0, 0.5, 6.0, 7.0]  # two counters of the item and its age, two of the user, three of both
-    assert as_text(row) == "|i 0:1 1:2 2:24 |u 0:3 1:4 |x 0:0.5 1:6 2:7"
+    row = [1.0, 2.0, 24.0, 3.0, 4.0, 0.5, 6.0, 7.0, 0.1]  # two counters of the item and its age, two of the user, four of both
+    assert as_text(row) == "|i 0:1 1:2 2:24 |u 0:3 1:4 |x 0:0.5 1:6 2:7 3:0.1"
 
 
 def test_a_positive_learns_against_negatives_of_its_own_set(hour):
@@ -88,7 +88,7 @@ def test_similarities_of_text_and_history_by_hand():
     )
     none = torch.zeros(3)
     item = torch.tensor([1, 3, 1])  # east, west, and east for somebody without history
-    batch = RankerBatch(user, item, torch.zeros(3, 1), none, torch.zeros(3, 1), none.long(), torch.zeros(3, 1), none)
+    batch = RankerBatch(user, item, torch.zeros(3, 1), none, torch.zeros(3, 1), none.long(), torch.zeros(3, 1), none, none.long())
     found = similarities(batch, vectors)
     assert found[0] == pytest.approx([1 / 2, 1 / 1.5, 0.0, 2.0])  # nearest *other* item is north
     assert found[1] == pytest.approx([-1 / 2, -1 / 1.5, 0.0, 2.0])

@@ -3,8 +3,9 @@
 import numpy as np
 
 from benchmarks.ranker.peers.candidates import Candidates, Floats, RunningScale
+from spark_jobs.ranker_inputs import CROSS
 
-CROSS = 3  # the last columns of the counters are about user and item together
+PAIRS = len(CROSS)  # the last columns of the counters are about user and item together
 DEFAULT = {"arguments": ""}  # adaptive, normalized, invariant steps with rate 0.5, as VW has them
 DIMENSIONS = (({"arguments": "-l 0.1"}, {"arguments": "-l 0.02"}, {"arguments": "-q iu"}, {"arguments": "-q iu -l 0.1"}),)
 
@@ -32,6 +33,6 @@ class VowpalWabbit:
 
 def as_text(row: list[float]) -> str:
     """VW's text of a row of ``counters``: the item's counters and age, the user's counters, what is about both."""
-    of_user = (len(row) - CROSS - 1) // 2
-    parts = {"i": row[: of_user + 1], "u": row[of_user + 1 : -CROSS], "x": row[-CROSS:]}
+    of_user = (len(row) - PAIRS - 1) // 2
+    parts = {"i": row[: of_user + 1], "u": row[of_user + 1 : -PAIRS], "x": row[-PAIRS:]}
     return " ".join(f"|{name} " + " ".join(f"{n}:{value:.5g}" for n, value in enumerate(part)) for name, part in parts.items())
