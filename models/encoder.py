@@ -84,27 +84,38 @@ class Encoder:
 
     @torch.inference_mode()
     def _encode_batch(self, texts: list[str]) -> Tensor:
-        tokens = self._tokenizer(
-            texts, padding=True, truncation=True, max_length=self.max_tokens, return_tensors="pt"
-        ).to(self._model.device)
-        hidden = self._model(**tokens).last_hidden_state  # (B, L, D)
-        return torch.nn.functional.normalize(pool(hidden, tokens["attention_mask"], self.pooling), dim=-1)
+        return text_vectors(self._model, self._tokenizer, texts, self.pooling, self.max_tokens)
 
     def _read(self) -> None:
         if self._model is not None:
             return
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoModel
 
         folder = str(self.folder())
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="right")
-        if self._tokenizer.pad_token is None:
-            self._tokenizer.pad_token = self._tokenizer.eos_token
+        self._tokenizer = read_tokenizer(folder)
         model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
         self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
     def folder(self) -> Path:
         """Where its files lie."""
         return encoder_folder(self.path_or_name)
+
+
+def read_tokenizer(folder: str) -> Any:
+    """The folder's tokenizer, padding on the right; GPT kinds have no padding token and pad with their last one."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, padding_side="right")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def text_vectors(model: Any, tokenizer: Any, texts: Sequence[str], pooling: str, max_tokens: int) -> Tensor:
+    """Unit vectors (B, D) of the texts, in one pass of the model."""
+    tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=max_tokens, return_tensors="pt").to(model.device)
+    hidden = model(**tokens).last_hidden_state  # (B, L, D)
+    return torch.nn.functional.normalize(pool(hidden, tokens["attention_mask"], pooling), dim=-1)
 
 
 def pool(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:

@@ -105,7 +105,7 @@ def finetune(
     items = items.to(device)
     state.ranker.train()
     with torch.random.fork_rng(devices=[]):
-        for index, seed in _mini_batches(len(batch), settings, state.generator):
+        for index, seed in mini_batches(len(batch), settings, state.generator):
             torch.manual_seed(seed)
             metrics = train_step(state, batch.rows(index).to(device), items, settings)
             if on_metrics is not None:
@@ -144,7 +144,7 @@ def ranker_loss(ranker: Ranker, batch: RankerBatch, items: ItemTable, tower_weig
     return (batch.weight * loss).mean()
 
 
-def _mini_batches(rows: int, settings: FinetuneSettings, generator: torch.Generator) -> Iterator[tuple[Tensor, int]]:
+def mini_batches(rows: int, settings: FinetuneSettings, generator: torch.Generator) -> Iterator[tuple[Tensor, int]]:
     """Row numbers of each mini-batch, shuffled anew each epoch, and a seed for its dropout."""
     for _ in range(settings.epochs if rows else 0):
         order = torch.randperm(rows, generator=generator)
