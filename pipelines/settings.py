@@ -125,6 +125,17 @@ class RankerSettings(_Section):
     replay_per_user_day: int = Field(ge=1)
 
 
+class AdapterSettings(_Section):
+    rank: int = Field(ge=1)
+    alpha: float = Field(gt=0)
+    width: int = Field(ge=1)
+    lr: float = Field(gt=0)
+    epochs: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    history: int = Field(ge=1, le=50)
+    rows: int = Field(ge=100)
+
+
 class PolicySettings(_Section):
     temperature: float = Field(gt=0)
     logit_range: float = Field(gt=0, le=7)
@@ -193,6 +204,7 @@ class Settings(_Section):
     mlflow: Mlflow
     encoder: EncoderSettings
     ranker: RankerSettings
+    adapter: AdapterSettings
     policy: PolicySettings
     slates: Slates
     gates: Gates

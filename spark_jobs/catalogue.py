@@ -84,6 +84,13 @@ def _place(values: pa.Array | pa.ChunkedArray, among: pa.Array) -> NDArray[np.in
     return found.to_numpy(zero_copy_only=False).astype(np.int64) if isinstance(found, pa.Array) else found.to_numpy().astype(np.int64)
 
 
+def item_texts(items: pa.Table) -> list[str]:
+    """What the encoder reads of each row of ``items``, in their order: what ``spark_jobs.items.item_text`` is in Spark."""
+    text = pc.utf8_trim(pc.fill_null(items.column("text"), ""), characters=" ")
+    found: list[str] = pc.if_else(pc.greater(pc.utf8_length(text), 0), text, items.column("title")).to_pylist()
+    return found
+
+
 def current_rows(items: pa.Table) -> pa.Table:
     """The last row of each item's history."""
     order = items.sort_by([("item_id", "ascending"), ("updated_hour", "ascending")])

@@ -135,7 +135,9 @@ class _Log:
         if "hourly" in self._weights:
             self._weights.setdefault("frozen", self._weights["hourly"])
         released = [row for row in self._releases if row.since <= self.hour]
-        weights = self._weights | ({"production": self._release_ranker(released[-1].release_id)} if released else {})
+        production = self._release_ranker(released[-1].release_id) if released else None
+        readable = production is not None and production.config.encoder_version == self._version
+        weights = self._weights | ({"production": production} if production and readable else {})
         there, found = [arm for arm in arms if arm.weights in weights], dict[str, Floats]()
         for counters in {arm.counters for arm in there}:  # arms of the same counters look at one view
             rankers = {arm.name: weights[arm.weights] for arm in there if arm.counters == counters}

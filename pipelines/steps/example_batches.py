@@ -40,7 +40,10 @@ class Window:
 
 @dataclass(frozen=True)
 class ExampleReader:
-    """Reads ``training_examples`` at one version, for a ranker's input columns. ``poisoned`` hours teach nothing."""
+    """Reads ``training_examples`` at one version, for a ranker's input columns. ``poisoned`` hours teach nothing.
+
+    ``fold_hour``: the hour whose gate fold judges, in place of each hour's own fold.
+    """
 
     settings: Settings
     examples: HeldHours
@@ -48,6 +51,7 @@ class ExampleReader:
     names: tuple[str, ...]
     tasks: tuple[str, ...]
     poisoned: frozenset[str] = frozenset()
+    fold_hour: str | None = None
 
     def teaching(self, hours: Sequence[str]) -> list[str]:
         """The hours that may teach."""
@@ -60,7 +64,7 @@ class ExampleReader:
         """
         newest = self._newest(hour)
         table = self.examples.read([hour], newest, hold=newest is None)
-        return self._rows(table.filter(pa.array(in_gate_fold(self.settings, table["user_id"], hour) == gate)), corrections=not gate)
+        return self._rows(table.filter(pa.array(self._fold(hour, gate)(table))), corrections=not gate)
 
     def _newest(self, hour: str) -> "pc.Expression | None":
         at_most = self.settings.ranker.rows_an_hour
@@ -115,7 +119,7 @@ class ExampleReader:
         return self._rows(capped, corrections=False).batch
 
     def _fold(self, hour: str, gate: bool) -> "Callable[[pa.Table], NDArray[np.bool_]]":
-        return lambda table: in_gate_fold(self.settings, table["user_id"], hour) == gate
+        return lambda table: in_gate_fold(self.settings, table["user_id"], self.fold_hour or hour) == gate
 
     def _read(self, hours: Sequence[str], where: "pc.Expression | None" = None, columns: Sequence[str] | None = None) -> pa.Table:
         return self.examples.read(hours, where, columns)

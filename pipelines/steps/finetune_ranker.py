@@ -43,7 +43,7 @@ def _learn(current: Attempt) -> Outcome:
 
     settings, hour = current.settings, current.hours[-1]
     encoder_version = encoder_spec(settings).version
-    champion, base = production_before(settings, hour), base_state(settings, hour)
+    champion, base = production_before(settings, hour), base_state(settings, hour, encoder_version)
     with current.stage("record"):
         reader = example_reader(current, encoder_version)
         record = prequential(reader, hour, champion, base.served()) if champion and base else []

@@ -31,14 +31,15 @@ def probabilities(ranker: Ranker, rows: Rows, reader: ExampleReader) -> NDArray[
 
 
 def prequential(reader: ExampleReader, hour: str, champion: ReleaseRow, lineage: Ranker) -> list[Metric]:
-    """Production, the first release and the lineage on the newest hour, which none of them has seen."""
+    """Production, the first release and the lineage on the newest hour, which none has seen; who reads another encoder is left out."""
     rows, first = reader.shown(hour), all_releases(reader.settings)[0]
     if not len(rows.user_ids):
         return []
     named = {PRODUCTION_ARM: champion, FROZEN_ARM: first}
     rankers = {arm: release_ranker(reader.settings, row) for arm, row in named.items()} | {LINEAGE_ARM: lineage}
-    found = {arm: probabilities(ranker, rows, reader) for arm, ranker in rankers.items()}
-    versions = {arm: row.versions["ranker"] for arm, row in named.items()}
+    vectors = lineage.config.encoder_version
+    found = {arm: probabilities(ranker, rows, reader) for arm, ranker in rankers.items() if ranker.config.encoder_version == vectors}
+    versions = {arm: row.versions["ranker"] for arm, row in named.items() if arm in found}
     return prequential_record(_labels(rows), found, user_codes(rows.user_ids), versions)
 
 

@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
-from models.artifacts import load_ranker
+from models.artifacts import CONFIG, load_ranker
 from models.ranker import Ranker, RankerConfig
 from models.records import RankerBatch
 from models.training import FinetuneSettings, TrainState, finetune
 from models.transfer import transferred
+from pipelines.errors import UserError
 from pipelines.registry.releases import production_before, release_folder
 from pipelines.settings import Settings
+from pipelines.steps.adapted_encoders import adapted_folder
 from pipelines.steps.candidates import RANKER, STATE, base_hour, candidate_folder
 from pipelines.steps.example_batches import ExampleReader, joined
 from pipelines.steps.transfer import transfer_folder
@@ -37,15 +40,30 @@ def finetune_settings(settings: Settings, bootstrap: bool) -> FinetuneSettings:
     return FinetuneSettings(lr=rate, batch_size=ranker.batch_size, epochs=epochs, seed=settings.seed)
 
 
-def base_state(settings: Settings, hour: str) -> TrainState | None:
-    """Where the last candidate stopped; production's weights where none is left to go on from; None before the bootstrap."""
+def base_state(settings: Settings, hour: str, encoder_version: str) -> TrainState | None:
+    """Where the last candidate stopped, or the ranker of a newly released encoder; production's weights where none is left to go on
+    from; None before the bootstrap. Raises UserError where production reads the vectors of another encoder.
+    """
     champion = production_before(settings, hour)
     if champion is None:
         return None
+    production = release_folder(settings, champion.release_id) / RANKER
+    if (found := read_by(production)) != encoder_version:
+        raise UserError(
+            f"production {champion.release_id} reads vectors of encoder {found}, encoder.path gives {encoder_version}; "
+            f"`recloop use-encoder {encoder_version}` releases an adapted encoder with its ranker, else put encoder.path back"
+        )
     learning, base = finetune_settings(settings, bootstrap=False), base_hour(settings, hour)
-    if base is not None:
-        return TrainState.load(candidate_folder(settings, base) / STATE, learning)
-    return TrainState.create(load_ranker(release_folder(settings, champion.release_id) / RANKER), learning)
+    states = [candidate_folder(settings, base) / STATE] if base is not None else []
+    for state in (*states, adapted_folder(settings, encoder_version) / STATE):
+        if state.exists() and read_by(state) == encoder_version:
+            return TrainState.load(state, learning)
+    return TrainState.create(load_ranker(production), learning)
+
+
+def read_by(ranker: Path) -> str:
+    """Version of the encoder whose vectors the ranker in this folder reads."""
+    return RankerConfig.from_json((ranker / CONFIG).read_text()).encoder_version
 
 
 def learn(reader: ExampleReader, hours: Sequence[str], base: TrainState | None, encoder_version: str) -> Learned | None:

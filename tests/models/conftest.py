@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import permutations
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -155,45 +154,5 @@ def make_slate_world() -> Callable[..., SlateWorld]:
             user=torch.from_numpy(user),
         )
         return SlateWorld(behavior, quality, slates)
-
-    return make
-
-
-_CONFIGS = {
-    "bert": ("BertConfig", {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}),
-    "roberta": ("RobertaConfig", {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}),
-    "gpt2": ("GPT2Config", {"n_embd": 32, "n_layer": 2, "n_head": 4}),
-}
-
-
-@pytest.fixture
-def make_encoder(tmp_path) -> Callable[..., Path]:
-    """Folder of a random encoder of 2 layers and 32 dimensions, whose tokens are words; made once a test."""
-    import transformers
-    from tokenizers import Tokenizer as Words
-    from tokenizers.models import WordLevel
-    from tokenizers.pre_tokenizers import Whitespace
-    from tokenizers.processors import TemplateProcessing
-
-    def make(architecture: str, words: str = "red wine glass blue lamp old garden chair") -> Path:
-        folder = tmp_path / "encoders" / architecture
-        if folder.exists():
-            return folder
-        special = ["<eos>"] if architecture == "gpt2" else ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-        vocabulary = {word: number for number, word in enumerate([*special, *words.split()])}
-        rule = Words(WordLevel(vocabulary, unk_token="<eos>" if architecture == "gpt2" else "[UNK]"))
-        rule.pre_tokenizer = Whitespace()
-        names = {"eos_token": "<eos>", "unk_token": "<eos>"}
-        if architecture != "gpt2":
-            rule.post_processor = TemplateProcessing("[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
-            names = {f"{name}_token": f"[{name.upper()}]" for name in ("pad", "unk", "cls", "sep", "mask")}
-        kind, sizes = _CONFIGS[architecture]
-        ids = {"bos_token_id": 0, "eos_token_id": 0} if architecture == "gpt2" else {"pad_token_id": 0}
-        config = getattr(transformers, kind)(vocab_size=len(vocabulary), max_position_embeddings=64, initializer_range=0.2, **sizes, **ids)
-        with torch.random.fork_rng():
-            torch.manual_seed(11)
-            transformers.AutoModel.from_config(config).save_pretrained(folder)
-        transformers.PreTrainedTokenizerFast(tokenizer_object=rule, **names).save_pretrained(folder)
-        return folder
 
     return make

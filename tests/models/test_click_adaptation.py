@@ -77,7 +77,7 @@ def gradients(encoder, head):
 
 @pytest.mark.parametrize("texts_at_once", [1000, 5], ids=["at once", "in parts"])
 @pytest.mark.parametrize("architecture", ["bert", "gpt2"])
-def test_encoding_each_text_once_gives_the_gradients_of_encoding_it_for_every_impression(read, world, monkeypatch, architecture, texts_at_once):
+def test_encoding_each_text_once_gives_the_gradients_of_encoding_it_for_each_row(read, world, monkeypatch, architecture, texts_at_once):
     encoder = read(architecture)
     for weight in encoder.adapter.parameters():
         torch.nn.init.normal_(weight, std=0.2, generator=torch.Generator().manual_seed(1))  # B = 0 would hide the gradients of A

@@ -16,7 +16,7 @@ from pipelines.hours import hour_of, shift
 ROOT = Path(__file__).parents[2]
 VERBS = (
     "demo", "up", "down", "hour", "backfill", "rebuild", "maintain", "status", "top", "demo-data", "simulate", "report", "verify",
-    "doctor", "import", "quarantine", "export", "hold", "impact", "init", "evaluate", "search",
+    "doctor", "import", "quarantine", "export", "hold", "impact", "init", "evaluate", "search", "adapt-encoder", "use-encoder",
 )  # fmt: skip
 
 
