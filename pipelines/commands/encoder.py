@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipelines.commands.shared import new_console, settings_of
+from pipelines.errors import UserError
 
 if TYPE_CHECKING:
     from pipelines.settings import Settings
@@ -45,18 +46,22 @@ def adapt_encoder(
 @app.command("use-encoder", rich_help_panel=PANEL)
 def use_encoder(
     context: typer.Context,
-    version: Annotated[str, typer.Argument(metavar="VERSION", help="Encoder version that adapt-encoder named.")],
+    version: Annotated[str | None, typer.Argument(metavar="VERSION", help="Encoder version that adapt-encoder named.")] = None,
+    back: Annotated[bool, typer.Option("--back", help="Release again the models from before the encoder at work was chosen.")] = False,
 ) -> None:
     """Release an adapted encoder together with its ranker, from the next hour on, and name it in recloop.yaml."""
     from functools import partial
 
     from pipelines.local.in_process import explained
-    from pipelines.steps.use_encoder import run
+    from pipelines.steps import use_encoder as use
 
+    if (version is None) != back:
+        raise UserError("give either the VERSION that `recloop adapt-encoder` named, or --back")
     settings = settings_of(context)
     _start_mlflow(settings)
-    row = explained(settings, "use-encoder", partial(run, settings, version))
-    print(f"release {row.release_id}: encoder {version} with ranker version {row.versions['ranker']}, in force from {row.since} on")
+    row = explained(settings, "use-encoder", partial(use.run, settings, version) if version else partial(use.back, settings))
+    models = ", ".join(f"{kind} {number}" for kind, number in sorted(row.versions.items()))
+    print(f"release {row.release_id}: versions {models}; in force from {row.since} on")
 
 
 def _start_mlflow(settings: "Settings") -> None:

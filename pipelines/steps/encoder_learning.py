@@ -63,6 +63,7 @@ def adapt(
         epochs=adapter.epochs, lr=adapter.lr, ranker_lr=settings.ranker.bootstrap_lr, head_epochs=settings.ranker.bootstrap_epochs,
         batch_size=adapter.batch_size, history=adapter.history, seed=settings.seed,
     )  # fmt: skip
+    _quiet()
     steps = language.steps(len(set(taught.texts))) if method == "mlm" else clicks.steps(len(taught.batch))
     try:
         encoder = AdaptedEncoder.read(spec.path, spec.pooling, spec.max_tokens, own, steps, settings.seed)
@@ -75,6 +76,14 @@ def adapt(
     except (ValueError, FileNotFoundError) as error:
         raise UserError(f"encoder {spec.path} cannot be adapted by {method}: {error}") from error
     encoder.save(target)
+
+
+def _quiet() -> None:
+    """Which heads a checkpoint lacks is no news here: a word head begins anew where there is none."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
 
 
 def with_vectors(reader: ExampleReader, spec: EncoderSpec, texts: Sequence[str]) -> ExampleReader:

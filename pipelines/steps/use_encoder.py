@@ -1,6 +1,9 @@
-"""The release of an adapted encoder together with the ranker fitted to it: by a person's word, from the next hour on."""
+"""The release of an adapted encoder together with the ranker fitted to it, and the way back: by a person's word, from the next hour on."""
 
+import json
 import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -13,11 +16,23 @@ from pipelines.local.landing import write_file
 from pipelines.registry.release_files import check_models
 from pipelines.registry.releases import PRODUCTION, ReleaseRow, all_releases, append_decision, next_release_id, release_folder
 from pipelines.settings import Settings, load_settings
-from pipelines.steps.adapted_encoders import ENCODER, AdaptedReport, adapted_folder, read_report
+from pipelines.steps.adapted_encoders import ENCODER, adapted_folder, read_report
 from pipelines.steps.candidates import POLICY, RANKER
 from pipelines.steps.step import writer_lock
 
 STEP = "use_encoder"
+_BEFORE = "before.json"  # beside an encoder that was chosen: the encoder.path and the release before it
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What is to be released: registered versions, where the encoder lies (None: the packaged one), the folders of the models, why."""
+
+    versions: Mapping[str, str]
+    encoder_path: str | None
+    ranker: Path
+    policy: Path
+    reasons: Sequence[str]
 
 
 def run(settings: Settings, encoder_version: str) -> ReleaseRow:
@@ -25,34 +40,68 @@ def run(settings: Settings, encoder_version: str) -> ReleaseRow:
 
     Raises UserError for an encoder that is not finished, and while an hour is at work.
     """
-    report = read_report(settings, encoder_version)
+    report, folder = read_report(settings, encoder_version), adapted_folder(settings, encoder_version)
     with writer_lock(settings, "spark"), writer_lock(settings, "gpu"), writer_lock(settings, "releases"):
         champion = _champion(settings)
-        released = champion.versions[ENCODER] == report.versions[ENCODER]
-        row = champion if released else _row(settings, report, champion, _finished_hour(settings))
-        name_encoder(settings, adapted_folder(settings, encoder_version) / ENCODER)
-        if not released:
-            _copy_artifacts(settings, row, champion, report)
-            append_decision(settings, row, champion.release_id)
-        _publish(settings, row)
-    return row
+        reasons = (f"chosen by hand: encoder {encoder_version}, by {report.method} at {report.hour}", *report.gains)
+        policy = release_folder(settings, champion.release_id) / POLICY
+        versions = {POLICY: champion.versions[POLICY], **report.versions}
+        chosen = _Chosen(versions, str(folder / ENCODER), folder / RANKER, policy, reasons)
+        if champion.versions[ENCODER] == versions[ENCODER]:
+            return _published(settings, champion, chosen.encoder_path)
+        hour = _finished_hour(settings)
+        before = {"path": settings.encoder.path, "release_id": champion.release_id}
+        write_file(folder / _BEFORE, (json.dumps(before) + "\n").encode())
+        return _release(settings, champion, chosen, hour)
 
 
-def name_encoder(settings: Settings, path: Path) -> None:
+def back(settings: Settings) -> ReleaseRow:
+    """Releases again what was in production before the encoder at work was chosen: encoder, ranker and policy.
+
+    Raises UserError where none was chosen, and while an hour is at work.
+    """
+    with writer_lock(settings, "spark"), writer_lock(settings, "gpu"), writer_lock(settings, "releases"):
+        champion, path = _champion(settings), settings.encoder.path
+        note = Path(path).parent / _BEFORE if path else None
+        if note is None or not note.exists():
+            raise UserError(f"encoder.path {path} was not chosen by `recloop use-encoder`: there is nothing to go back to")
+        before = json.loads(note.read_text())
+        earlier = next(row for row in all_releases(settings) if row.release_id == before["release_id"])
+        folder = release_folder(settings, earlier.release_id)
+        reasons = (f"back by hand to the models of {earlier.release_id}",)
+        chosen = _Chosen(earlier.versions, before["path"], folder / RANKER, folder / POLICY, reasons)
+        if champion.versions[ENCODER] == earlier.versions[ENCODER]:
+            return _published(settings, champion, chosen.encoder_path)
+        return _release(settings, champion, chosen, _finished_hour(settings))
+
+
+def name_encoder(settings: Settings, path: str | None) -> None:
     """Writes ``encoder.path`` of ``recloop.yaml``. Raises UserError where the environment says otherwise."""
     file = settings.home / "recloop.yaml"
     text = file.read_text(encoding="utf-8") if file.exists() else ""
     own = yaml.safe_load(text) or {}
-    if (own.get("encoder") or {}).get("path") != str(path):
+    if (own.get("encoder") or {}).get("path") != path:
         if "encoder" in own:
-            own["encoder"] = (own["encoder"] or {}) | {"path": str(path)}
+            own["encoder"] = (own["encoder"] or {}) | {"path": path}
             text = yaml.safe_dump(own, sort_keys=False, allow_unicode=True)
         else:  # a person's comments stay
-            text = f"{text.rstrip()}\n{yaml.safe_dump({'encoder': {'path': str(path)}})}".lstrip()
+            text = f"{text.rstrip()}\n{yaml.safe_dump({'encoder': {'path': path}})}".lstrip()
         write_file(file, text.encode())
     found = load_settings(settings.home).encoder.path
-    if found != str(path):
+    if found != path:
         raise UserError(f"RECLOOP__ENCODER__PATH names {found}, {file} names {path}; unset the variable and run this again")
+
+
+def _release(settings: Settings, champion: ReleaseRow, chosen: _Chosen, hour: str) -> ReleaseRow:
+    """The settings first: until the row stands, the next hour's vectors are made and its learning says what is missing."""
+    name_encoder(settings, chosen.encoder_path)
+    row = ReleaseRow(
+        release_id=next_release_id(settings), hour=hour, versions=dict(chosen.versions), kind="change", stage=PRODUCTION, decided_by=STEP,
+        since=shift(hour, 1), decided_at=now(settings, hour), compared_with=champion.release_id, reasons=chosen.reasons,
+    )  # fmt: skip
+    _copy_artifacts(release_folder(settings, row.release_id), chosen, row.release_id)
+    append_decision(settings, row, champion.release_id)
+    return _published(settings, row, chosen.encoder_path)
 
 
 def _champion(settings: Settings) -> ReleaseRow:
@@ -71,29 +120,22 @@ def _finished_hour(settings: Settings) -> str:
     return hour
 
 
-def _row(settings: Settings, report: AdaptedReport, champion: ReleaseRow, hour: str) -> ReleaseRow:
-    return ReleaseRow(
-        release_id=next_release_id(settings), hour=hour, versions=dict(champion.versions) | report.versions, kind="change",
-        stage=PRODUCTION, decided_by=STEP, since=shift(hour, 1), decided_at=now(settings, hour), compared_with=champion.release_id,
-        reasons=(f"chosen by hand: encoder {report.encoder_version}, by {report.method} at {report.hour}", *report.gains),
-    )  # fmt: skip
-
-
-def _copy_artifacts(settings: Settings, row: ReleaseRow, champion: ReleaseRow, report: AdaptedReport) -> None:
-    target = release_folder(settings, row.release_id)
+def _copy_artifacts(target: Path, chosen: _Chosen, release_id: str) -> None:
     scratch = target.with_name(f".{target.name}")
     for folder in (scratch, target):
         shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(adapted_folder(settings, report.encoder_version) / RANKER, scratch / RANKER)
-    shutil.copytree(release_folder(settings, champion.release_id) / POLICY, scratch / POLICY)
-    check_models(scratch, row.release_id)
+    for kind, source in ((RANKER, chosen.ranker), (POLICY, chosen.policy)):
+        shutil.copytree(source, scratch / kind)
+    check_models(scratch, release_id)
     scratch.rename(target)
 
 
-def _publish(settings: Settings, row: ReleaseRow) -> None:
+def _published(settings: Settings, row: ReleaseRow, encoder_path: str | None) -> ReleaseRow:
     from pipelines.registry.versions import set_aliases, tag_version
 
+    name_encoder(settings, encoder_path)
     set_aliases(settings, row.versions, "production")
     tags = {"decision": row.stage, "release_id": row.release_id, "reasons": "; ".join(row.reasons)}
     for kind in (ENCODER, RANKER):
         tag_version(settings, kind, row.versions[kind], tags)
+    return row

@@ -74,6 +74,11 @@ def test_a_range_that_ends_before_it_begins(home):
     assert "lies after" in error and "earlier hour first" in error
 
 
+def test_an_encoder_and_the_way_back_at_once(home):
+    for arguments in ((), ("0123456789ab", "--back")):
+        assert "give either the VERSION" in refused(recloop(home, "use-encoder", *arguments))
+
+
 def test_a_dry_run_of_a_check_alone(home):
     assert "--dry-run goes with --repair" in refused(recloop(home, "verify", "--dry-run"))
 

@@ -1,9 +1,11 @@
 import hashlib
 
+import pyarrow as pa
 import pytest
 from pyspark.sql import functions as F
 
 from pipelines.settings import RewardTermSettings
+from spark_jobs.catalogue import item_texts
 from spark_jobs.items import current_items, only_changed, with_text_hash
 from spark_jobs.rewards import feedback_rewards, labels_struct, reward_of, with_label
 
@@ -82,3 +84,6 @@ def test_only_a_text_that_this_encoder_has_not_read_is_encoded(spark):
     embeddings = spark.createDataFrame(held, "item_id string, encoder_version string, text_hash string")
     found = {row["item_id"]: row["encoder_text"] for row in only_changed(items, embeddings, "1").collect()}
     assert found == {"changed": "now this", "new": "fresh", "other encoder": "x", "untitled text": "Título", "text of another": "fresh"}
+    arrow = pa.table({name: [row[place] for row in rows] for place, name in enumerate(("item_id", "title", "text"))})
+    texts = dict(zip(arrow["item_id"].to_pylist(), item_texts(arrow), strict=True))
+    assert texts == {row["item_id"]: row["encoder_text"] for row in items.collect()}, "outside Spark the encoder reads the same"

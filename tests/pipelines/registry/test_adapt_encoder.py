@@ -161,6 +161,13 @@ def test_from_examples_to_a_release_by_hand(released, mlflow_url, save_release):
     with pytest.raises(UserError, match=found):
         base_state(chosen, LAST, version)
 
+    with pytest.raises(UserError, match="was not chosen by `recloop use-encoder`"):
+        use_encoder.back(root)
+    returned = use_encoder.back(chosen)
+    assert returned.versions == all_releases(root)[0].versions == alias_versions(root, "production") and returned.release_id == "r000003"
+    assert without_environment(root).encoder.path == root.encoder.path
+    assert base_state(root, shift(LAST, 1), encoder_spec(root).version).step == 0, "from production's weights"
+
 
 def test_the_same_examples_give_the_same_encoder_and_texts_alone_another(root):
     clicks, again = (adapt_encoder.run(root, LAST, "lora", 1).detail for _ in range(2))
@@ -185,4 +192,4 @@ def test_what_cannot_be_adapted_or_released_is_one_line_and_leaves_nothing(root,
     assert not [path for path in (root.home / "encoders").glob("*") if not path.name.startswith(".")]
     monkeypatch.setenv("RECLOOP__ENCODER__PATH", "elsewhere")
     with pytest.raises(UserError, match="RECLOOP__ENCODER__PATH names elsewhere"):
-        use_encoder.name_encoder(root, tmp_path)
+        use_encoder.name_encoder(root, str(tmp_path))

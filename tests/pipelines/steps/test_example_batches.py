@@ -82,6 +82,15 @@ def test_the_fresh_rows_of_the_folds_are_disjoint_and_everybody_is_in_one(reader
     assert net.tolist() == [sum(others.values()), 0.0], "a late click is one positive, net"
 
 
+def test_one_hours_fold_can_be_left_out_of_all_hours(settings, reader):
+    later = shift(THIRD, 24 * settings.gates.fold_days)
+    fold = dict(zip(USERS, in_gate_fold(settings, pa.array(USERS), later).tolist(), strict=True))
+    assert fold != dict(zip(USERS, in_gate_fold(settings, pa.array(USERS), THIRD).tolist(), strict=True))
+    fixed = replace(reader(), fold_hour=later)
+    assert {fold[user] for user in fixed.fresh(THIRD, gate=False).user_ids.to_pylist()} == {False}
+    assert {fold[user] for user in fixed.window([FIRST, SECOND, THIRD]).judging.user_ids.to_pylist()} == {True}
+
+
 def test_the_test_then_train_rows_are_the_hours_impressions_of_everybody(reader):
     rows = reader().shown(THIRD)
     assert numbers(rows.batch) == [by_number(3, n) for n in range(len(USERS))]
