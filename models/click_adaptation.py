@@ -112,7 +112,8 @@ def backward(encoder: AdaptedEncoder, head: Ranker, batch: RankerBatch, texts: I
     parts = [names[start : start + settings.texts_at_once] for start in range(0, len(names), settings.texts_at_once)]
     direct = len(parts) <= 1
     with torch.set_grad_enabled(direct):
-        vectors = torch.cat([encoder.vectors(part) for part in parts]) if parts else torch.zeros(0, head.config.text_dim, device=batch.weight.device)
+        none = torch.zeros(0, head.config.text_dim, device=batch.weight.device)
+        vectors = torch.cat([none, *(encoder.vectors(part) for part in parts)])
     leaf = vectors if direct else vectors.requires_grad_()
     table = ItemTable(torch.cat([leaf.new_zeros(1, leaf.shape[1]), leaf])[row.to(leaf.device)])
     loss = ranker_loss(head, batch, table, settings.tower_weight)
