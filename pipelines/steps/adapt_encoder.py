@@ -41,7 +41,7 @@ def run(settings: Settings, hour: str | None = None, method: "Method" = "lora", 
     check_hour(settings, newest)
     if epochs is not None:
         settings = settings.model_copy(update={"adapter": settings.adapter.model_copy(update={"epochs": epochs})})
-    with writer_lock(settings, "gpu"), attempt(settings, STEP, [newest]) as current:
+    with writer_lock(settings, "encoder"), attempt(settings, STEP, [newest]) as current:  # it may take hours: the loop goes on beside it
         return _adapt(current, method)
 
 
