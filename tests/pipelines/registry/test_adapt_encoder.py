@@ -147,7 +147,7 @@ def test_from_examples_to_a_release_by_hand(released, mlflow_url, save_release):
         note(root, step, LAST)
     row = use_encoder.run(root, version)
     again = use_encoder.run(without_environment(root), version)
-    assert row == again and len(all_releases(root)) == 2
+    assert row.release_id == again.release_id == "r000002" and len(all_releases(root)) == 2
     assert (row.since, row.kind, row.decided_by) == (shift(LAST, 1), "change", "use_encoder") and "chosen by hand" in row.reasons[0]
     kept = {"policy": all_releases(root)[0].versions["policy"]}
     assert dict(row.versions) == {**kept, **report.versions} == alias_versions(root, "production")
