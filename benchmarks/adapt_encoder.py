@@ -186,7 +186,7 @@ def main() -> None:
     config = RankerConfig(("met",), ("sold_7d", "sold_28d"), (), ("purchase",), "-", 384, history=HISTORY)
     text_config = replace(config, item_counters=())
     frozen = ItemTable.from_numpy(Encoder.load(default_encoder_path(), "mean", TOKENS).encode(log.texts))
-    clicks = ClickSettings(epochs=given.epochs, lr=given.lr, batch_size=given.batch, history=HISTORY, seed=given.seed)
+    clicks = ClickSettings(epochs=given.epochs, lr=given.lr, batch_size=given.batch, history=HISTORY, texts_at_once=1024, seed=given.seed)
     start = time.perf_counter()
     adapted = adapted_table(log, config, text_only(taught, HISTORY), frozen, AdapterSettings(given.method), clicks)
     seconds = time.perf_counter() - start
