@@ -90,7 +90,8 @@ def rows_of(log: Log, since: pd.Timestamp, until: pd.Timestamp, negatives: float
     )  # fmt: skip
     zeros, rows = torch.zeros(len(sets), dtype=torch.int64), len(sets)
     label = torch.from_numpy(sets["label"].to_numpy(dtype=np.float32))[:, None]
-    batch = RankerBatch(user, torch.from_numpy(item), counters, torch.zeros(rows), torch.zeros(rows, 0), zeros, label, torch.ones(rows))
+    none = torch.zeros(rows), torch.zeros(rows, 0)
+    batch = RankerBatch(user, torch.from_numpy(item), counters, *none, zeros, label, torch.ones(rows), zeros)
     return batch, sets["user"].factorize()[0]
 
 

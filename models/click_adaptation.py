@@ -53,16 +53,16 @@ class ItemTexts:
 
 
 def text_only(batch: RankerBatch, history: int) -> RankerBatch:
-    """The rows as if nobody had met their items: no counters of the item, nothing of user and item together."""
+    """The rows as if nobody had met their items or searched: no counters of the item, nothing of user and item together."""
     none = batch.item_counters.new_zeros(len(batch), 0)
     user = batch.user
     newest = {name: getattr(user, name)[:, -history:] for name in ("history", "history_age_h", "history_weight")}
-    return replace(batch, item_counters=none, cross=none, user=replace(user, **newest))
+    return replace(batch, item_counters=none, cross=none, user=replace(user, **newest), query=torch.zeros_like(batch.item))
 
 
 def click_head(config: RankerConfig, batch: RankerBatch, frozen: ItemTable, settings: ClickSettings) -> Ranker:
     """A ranker for rows of `text_only`, fitted on the frozen vectors: so that the encoder's first gradients mean something."""
-    config = replace(config, item_counters=(), cross=(), rate="", history=settings.history)
+    config = replace(config, item_counters=(), cross=(), rate="", relevance="", history=settings.history)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         head = Ranker(config)

@@ -88,7 +88,7 @@ def _quiet() -> None:
 
 def with_vectors(reader: ExampleReader, spec: EncoderSpec, texts: Sequence[str]) -> ExampleReader:
     """The reader with the catalogue's texts as this encoder reads them, in memory; the hours' tables get them when it is chosen."""
-    vectors = Encoder.load(spec.path, spec.pooling, spec.max_tokens).encode(texts)
+    vectors = Encoder.load(spec.path, spec.pooling, spec.max_tokens).encode([*texts, *reader.catalogue.queries.to_pylist()])
     return replace(reader, catalogue=replace(reader.catalogue, table=ItemTable.from_numpy(vectors)))
 
 

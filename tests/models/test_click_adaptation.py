@@ -50,7 +50,7 @@ def world():
             UserState(torch.ones(count, 1), torch.from_numpy(history), torch.ones(count, 6), torch.ones(count, 6)),
             torch.from_numpy(item) + 1, torch.ones(count, 1), torch.ones(count), torch.ones(count, 1),
             torch.zeros(count, dtype=torch.int64), torch.from_numpy((random.random(count) < chance).astype(np.float32))[:, None],
-            torch.ones(count),
+            torch.ones(count), torch.zeros(count, dtype=torch.int64),
         )  # fmt: skip
 
     return World(texts, loud, rows(3000, 0, SHOWN), rows(1500, SHOWN, ITEMS))
