@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from models.artifacts import CONFIG, WEIGHTS, write_folder
+from models.parallel import ALONE, Group
 from models.ranker import Ranker, RankerConfig
 from models.records import ItemTable, RankerBatch
 
@@ -94,36 +95,39 @@ def finetune(
     items: ItemTable,
     settings: FinetuneSettings,
     on_metrics: Callable[[int, dict[str, float]], None] | None = None,
+    group: Group = ALONE,
+    rows: int | None = None,
 ) -> TrainState:
     """The state after `epochs` passes over the examples; the given state is left as it is.
 
     Dropout and order come from the state's generator, never from the global one. FloatingPointError on a non-finite
-    loss.
+    loss. In a `group`, `batch` is this process's part of `rows` examples, and every process ends with the same state.
     """
     state = state.copy(settings)
     device = next(state.ranker.parameters()).device
     items = items.to(device)
     state.ranker.train()
     with torch.random.fork_rng(devices=[]):
-        for index, seed in mini_batches(len(batch), settings, state.generator):
-            torch.manual_seed(seed)
-            metrics = train_step(state, batch.rows(index).to(device), items, settings)
+        for index, seed in mini_batches(len(batch) if rows is None else rows, settings, state.generator):
+            torch.manual_seed(seed + group.rank)
+            metrics = train_step(state, batch.rows(group.own(index)).to(device), items, settings, group, len(index))
             if on_metrics is not None:
                 on_metrics(state.step, metrics)
     state.ranker.eval()
     return state
 
 
-def train_step(state: TrainState, batch: RankerBatch, items: ItemTable, settings: FinetuneSettings) -> dict[str, float]:
-    """One update of the state in place; its loss and gradient norm."""
-    loss = ranker_loss(state.ranker, batch, items, settings.tower_weight)
+def train_step(
+    state: TrainState, batch: RankerBatch, items: ItemTable, settings: FinetuneSettings, group: Group = ALONE, rows: int | None = None
+) -> dict[str, float]:
+    """One update of the state in place; its loss and gradient norm. `rows`: of the mini-batch of which the group holds a part each."""
+    state.optimizer.zero_grad(set_to_none=True)
+    loss = _gradients(state.ranker, batch, items, settings, group, rows or len(batch))
     if not torch.isfinite(loss):
         raise FloatingPointError(
             f"ranker loss is {loss.item()} at step {state.step}, expected a finite number; "
             "look for non-finite counters, ages, labels or weights in this hour's examples"
         )
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
     norm = torch.nn.utils.clip_grad_norm_(state.ranker.parameters(), settings.clip)
     if not torch.isfinite(norm):  # of a finite loss, as where a root of 0 is taken: the update would make weights nan
         raise FloatingPointError(f"the gradient of the ranker is {norm.item()} at step {state.step}, expected a finite number")
@@ -131,6 +135,19 @@ def train_step(state: TrainState, batch: RankerBatch, items: ItemTable, settings
     state.step += 1
     _average(state, settings.ema)
     return {"loss": loss.item(), "gradient_norm": norm.item()}
+
+
+def _gradients(ranker: Ranker, batch: RankerBatch, items: ItemTable, settings: FinetuneSettings, group: Group, rows: int) -> Tensor:
+    """The loss of the whole mini-batch; its gradients are left at the weights. A process that holds no row of it adds zeros."""
+    if len(batch):
+        part = ranker_loss(ranker, batch, items, settings.tower_weight) * (len(batch) / rows)
+        part.backward()  # type: ignore[no-untyped-call]
+    loss = part.detach() if len(batch) else torch.zeros((), device=items.vectors.device)
+    if group.size > 1:
+        for weight in ranker.parameters():
+            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        group.add([loss, *(weight.grad for weight in ranker.parameters() if weight.grad is not None)])
+    return loss
 
 
 def ranker_loss(ranker: Ranker, batch: RankerBatch, items: ItemTable, tower_weight: float) -> Tensor:

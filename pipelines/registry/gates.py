@@ -9,14 +9,18 @@ import yaml
 
 from pipelines.errors import UserError
 
-Side = Literal["low", "high", "value"]
+Side = Literal["low", "high", "value", "reach"]
 AUDIT_ERROR = 1e-6  # a logged propensity that is further from the recomputed one makes the hour's policy figures invalid
 POLICY_FILE = Path(__file__).parents[2] / "mlflow" / "promotion.yaml"
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A bound on one figure. ``side``: ``low`` must lie above the bound, ``high`` below it, ``value`` within [bound, upper]."""
+    """A bound on one figure. ``side``: ``low`` must lie above the bound, ``high`` below it, ``value`` within [bound, upper].
+
+    ``reach``: the interval must reach above the bound, so that only a difference that is shown fails. A ``guard`` holds nothing back
+    by lacking evidence, as most roots and hours have none for it.
+    """
 
     name: str
     figure: str
@@ -24,6 +28,7 @@ class Gate:
     bound: float
     least_n: int
     upper: float | None = None
+    guard: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,14 +78,20 @@ def load_gates(kind: str, path: Path = POLICY_FILE) -> list[Gate]:
 
 
 def decide_promotion(measured: Mapping[str, Measured], gates: Sequence[Gate]) -> Decision:
-    """Reject if any gate fails, else abstain if any lacks evidence, else promote. ``measured``: candidate against production."""
-    figures = tuple(_judge(gate, measured.get(gate.figure)) for gate in gates)
-    sentences = {figure.gate: _sentence(gate, figure) for gate, figure in zip(gates, figures, strict=True)}
+    """Reject if any gate fails, else abstain if any lacks evidence, else promote. ``measured``: candidate against production.
+
+    A guard that nobody measured is not asked, and one that lacks evidence is shown and stops nothing.
+    """
+    asked = [gate for gate in gates if not gate.guard or gate.figure in measured]
+    judged = [(gate, _judge(gate, measured.get(gate.figure))) for gate in asked]
+    figures = tuple(figure for _, figure in judged)
+    binding = [(gate, figure) for gate, figure in judged if figure.outcome == "fail" or not gate.guard]
     for outcome, verdict in (("fail", "reject"), ("abstain", "abstain")):
-        found = tuple(sentences[figure.gate] for figure in figures if figure.outcome == outcome)
+        found = tuple(_sentence(gate, figure) for gate, figure in binding if figure.outcome == outcome)
         if found:
             return Decision(verdict, found, figures)  # type: ignore[arg-type]
-    return Decision("promote", (f"all {len(gates)} gates passed",), figures)
+    passed = sum(figure.outcome == "pass" for figure in figures)
+    return Decision("promote", (f"all {passed} gates passed",), figures)
 
 
 def _judge(gate: Gate, found: Measured | None) -> Figure:
@@ -89,6 +100,7 @@ def _judge(gate: Gate, found: Measured | None) -> Figure:
     holds = {
         "low": found.low > gate.bound,
         "high": found.high < gate.bound,
+        "reach": found.high > gate.bound,
         "value": gate.bound <= found.value <= (gate.upper if gate.upper is not None else float("inf")),
     }[gate.side]
     outcome = "abstain" if found.n < gate.least_n else ("pass" if holds else "fail")
@@ -100,8 +112,8 @@ def _sentence(gate: Gate, figure: Figure) -> str:
         return f"{gate.name}: not measured"
     if figure.outcome == "abstain":
         return f"{gate.name}: n={figure.n}, at least {gate.least_n} needed"
-    side = {"low": figure.low, "high": figure.high, "value": figure.value}[gate.side]
-    word = {"low": "above", "high": "below", "value": "from"}[gate.side]
+    side = {"low": figure.low, "high": figure.high, "value": figure.value, "reach": figure.high}[gate.side]
+    word = {"low": "above", "high": "below", "value": "from", "reach": "above"}[gate.side]
     upper = f" to {gate.upper}" if gate.upper is not None else ""
     interval = f"{figure.value:.4f} [{figure.low:.4f}, {figure.high:.4f}], n={figure.n}"
     return f"{gate.name}: {side:.4f}, wanted {word} {gate.bound}{upper} ({interval})"

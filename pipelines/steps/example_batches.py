@@ -127,10 +127,7 @@ class ExampleReader:
     def _final_labels(self, hours: Sequence[str]) -> pa.Table:
         """example_id, revision, labels of the last revision of every example that got one between these hours."""
         span = [hour for hour in self.examples.hours if hours[0] <= hour <= hours[-1]]
-        found = self._read(span, pc.field("revision") > 0, ["example_id", "revision", "labels"])
-        order = found.sort_by([("example_id", "ascending"), ("revision", "descending")])
-        ids = order["example_id"].to_numpy(zero_copy_only=False)
-        return order.filter(pa.array(np.concatenate([[True], ids[1:] != ids[:-1]]) if len(ids) else np.zeros(0, bool)))
+        return last_revisions(self._read(span, pc.field("revision") > 0, ["example_id", "revision", "labels"]))
 
     def _final(
         self, table: pa.Table, finals: pa.Table, keep: "Callable[[pa.Table], NDArray[np.bool_]]", at_most: int | None = None
@@ -140,17 +137,33 @@ class ExampleReader:
         if at_most is not None and len(table) > at_most:
             order = np.argsort(uniform(self.settings.seed, _REPLAY_ROW, id_hash(table["example_id"].to_pylist())))
             table = table.take(np.sort(order[:at_most]))
-        if not len(table) or not len(finals):
-            return table
-        place = pc.index_in(table["example_id"], value_set=finals["example_id"].combine_chunks())
-        both = pa.concat_arrays([table["labels"].combine_chunks(), finals["labels"].combine_chunks()])
-        row = pc.if_else(pc.is_valid(place), pc.add(pc.fill_null(place, 0), len(table)), pa.array(np.arange(len(table), dtype=np.int32)))
-        place_of_labels = table.schema.get_field_index("labels")
-        return table.set_column(place_of_labels, table.schema.field(place_of_labels), both.take(row.combine_chunks()))
+        return with_labels(table, finals)
+
+    def rows(self, table: pa.Table) -> Rows:
+        """Rows of the table, each once with its labels."""
+        return self._rows(table, corrections=False)
 
     def _rows(self, table: pa.Table, corrections: bool) -> Rows:
         batch = examples_batch(table.combine_chunks(), self.catalogue, self.names, self.tasks, corrections=corrections)
         return Rows(batch, table["user_id"].combine_chunks(), table["hour"].to_numpy())
+
+
+def last_revisions(found: pa.Table) -> pa.Table:
+    """Of rows (example_id, revision, labels) the last revision of each example."""
+    order = found.sort_by([("example_id", "ascending"), ("revision", "descending")])
+    ids = order["example_id"].to_numpy(zero_copy_only=False)
+    return order.filter(pa.array(np.concatenate([[True], ids[1:] != ids[:-1]]) if len(ids) else np.zeros(0, bool)))
+
+
+def with_labels(table: pa.Table, finals: pa.Table) -> pa.Table:
+    """The rows with their last labels, where ``finals`` has any."""
+    if not len(table) or not len(finals):
+        return table
+    place = pc.index_in(table["example_id"], value_set=finals["example_id"].combine_chunks())
+    both = pa.concat_arrays([table["labels"].combine_chunks(), finals["labels"].combine_chunks()])
+    row = pc.if_else(pc.is_valid(place), pc.add(pc.fill_null(place, 0), len(table)), pa.array(np.arange(len(table), dtype=np.int32)))
+    place_of_labels = table.schema.get_field_index("labels")
+    return table.set_column(place_of_labels, table.schema.field(place_of_labels), both.take(row.combine_chunks()))
 
 
 def joined(batches: Sequence[RankerBatch | None]) -> RankerBatch:

@@ -26,6 +26,7 @@ from pipelines.registry.releases import (
 from pipelines.settings import Settings
 from pipelines.steps.candidates import BOTH, POLICY, POLICY_STEP, RANKER, RANKER_ONLY, candidate_folder, noted_versions, prune_candidates
 from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.retrains import forgetting_figures
 from pipelines.steps.step import Attempt, Outcome, attempt, check_follows, settled, writer_lock
 
 if TYPE_CHECKING:
@@ -90,13 +91,14 @@ def _judged(settings: Settings, hour: str, champion: ReleaseRow | None) -> tuple
     if champion is None:
         return Decision("promote", ("the first release: there is nothing to compare with",), ()), True
     gates, figures = load_gates("refresh"), read_metrics(settings, hour, "gate_")
-    both = decide_promotion(_measured(figures, BOTH), gates)
+    forgotten = forgetting_figures(settings, hour)
+    both = decide_promotion(_measured(figures, BOTH) | forgotten, gates)
     if held := holds(settings, "promotions"):
         why = "; ".join(f"promotions are held since {since}: {reason}" for since, reason in held.items())
         return Decision("abstain", (why,), both.figures), True
     if both.verdict == "promote":
         return both, True
-    ranker_only = decide_promotion(_measured(figures, RANKER_ONLY), gates)
+    ranker_only = decide_promotion(_measured(figures, RANKER_ONLY) | forgotten, gates)
     return (ranker_only, False) if ranker_only.verdict == "promote" else (both, True)
 
 

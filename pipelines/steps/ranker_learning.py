@@ -17,6 +17,7 @@ from pipelines.settings import Settings
 from pipelines.steps.adapted_encoders import adapted_folder
 from pipelines.steps.candidates import RANKER, STATE, base_hour, candidate_folder
 from pipelines.steps.example_batches import ExampleReader, joined
+from pipelines.steps.retrains import adopted_folder, adopted_hour
 from pipelines.steps.transfer import transfer_folder
 from spark_jobs.contracts import HISTORY
 from spark_jobs.counters import CLICK_RATE, CLICK_RATE_BASE
@@ -41,8 +42,10 @@ def finetune_settings(settings: Settings, bootstrap: bool) -> FinetuneSettings:
 
 
 def base_state(settings: Settings, hour: str, encoder_version: str) -> TrainState | None:
-    """Where the last candidate stopped, or the ranker of a newly released encoder; production's weights where none is left to go on
-    from; None before the bootstrap. Raises UserError where production reads the vectors of another encoder.
+    """Where the lineage goes on; None before the bootstrap.
+
+    From a retrain that was adopted since the last candidate, else from that candidate, else from the ranker of a newly released encoder,
+    else from production's weights. Raises UserError where production reads the vectors of another encoder.
     """
     champion = production_before(settings, hour)
     if champion is None:
@@ -53,9 +56,13 @@ def base_state(settings: Settings, hour: str, encoder_version: str) -> TrainStat
             f"production {champion.release_id} reads vectors of encoder {found}, encoder.path gives {encoder_version}; "
             f"`recloop use-encoder {encoder_version}` releases an adapted encoder with its ranker, else put encoder.path back"
         )
-    learning, base = finetune_settings(settings, bootstrap=False), base_hour(settings, hour)
-    states = [candidate_folder(settings, base) / STATE] if base is not None else []
-    for state in (*states, adapted_folder(settings, encoder_version) / STATE):
+    learning, base, adopted = finetune_settings(settings, bootstrap=False), base_hour(settings, hour), adopted_hour(settings, hour)
+    states = [adapted_folder(settings, encoder_version) / STATE]
+    if base is not None:
+        states.insert(0, candidate_folder(settings, base) / STATE)
+    if adopted is not None and (base is None or base <= adopted):
+        states.insert(0, adopted_folder(settings, adopted))
+    for state in states:
         if state.exists() and read_by(state) == encoder_version:
             return TrainState.load(state, learning)
     return TrainState.create(load_ranker(production), learning)
@@ -75,7 +82,7 @@ def learn(reader: ExampleReader, hours: Sequence[str], base: TrainState | None, 
         fresh = reader.fresh(hour, gate=False).batch
         if not len(fresh):
             continue
-        state = state or _first_state(reader, fresh, learning, encoder_version)
+        state = state or first_state(reader, fresh, learning, encoder_version)
         wanted = int(settings.ranker.replay_ratio * len(fresh)) if base is not None and hour == hours[-1] else 0
         replay = reader.replay(hours[0], wanted)
         batch = joined([fresh, replay])
@@ -84,7 +91,7 @@ def learn(reader: ExampleReader, hours: Sequence[str], base: TrainState | None, 
     return Learned(state, steps, fresh_rows, replayed) if state is not None and fresh_rows else None
 
 
-def _first_state(reader: ExampleReader, fresh: RankerBatch, learning: FinetuneSettings, encoder_version: str) -> TrainState:
+def first_state(reader: ExampleReader, fresh: RankerBatch, learning: FinetuneSettings, encoder_version: str) -> TrainState:
     """A ranker whose scales are those of the first load: untrained, or with what another root taught."""
     settings, table = reader.settings, reader.catalogue.table
     config = RankerConfig(
