@@ -12,7 +12,10 @@ from pipelines.settings import Settings
 
 @dataclass(frozen=True)
 class Impact:
-    """``learned``: fine-tunings of the hour, then those that went on from it; ``judged``: refreshes whose log holds it."""
+    """``learned``: fine-tunings of the hour, then those that went on from it, and full retrains.
+
+    ``judged``: refreshes whose log holds it.
+    """
 
     hour: str
     records: int
@@ -31,7 +34,7 @@ def impact(settings: Settings, hour: str) -> Impact:
     last_log = shift(hour, settings.policy.log_h - 1)
     return Impact(
         hour=hour, records=taken.rows_out or 0,
-        learned=_done(settings, "finetune_ranker", hour),
+        learned=[*_done(settings, "finetune_ranker", hour), *[f"full retrain of {end}" for end in _done(settings, "retrain_ranker", hour)]],
         judged=[found for found in _done(settings, "refresh_policy", hour) if found <= last_log],
         slates=_done(settings, "score_users", hour),
         releases=[f"{row.release_id} {row.stage} of {row.hour}" for row in all_releases(settings) if row.hour >= hour],

@@ -36,8 +36,8 @@ class Job:
 START, END = "start", "ranker_state"
 
 
-def retrain_in(job: Job, processes: int) -> "Retrained":
-    """The retrain by so many processes that learn as one. Where a cluster is set they are Spark tasks, else children of this process.
+def retrain_in(job: Job, processes: int, here: bool) -> "Retrained":
+    """The retrain by so many processes that learn as one: ``here`` as children of this process, else as tasks of one Spark stage.
 
     Executors must see the root's folder under its own path. Raises TransientError where a process fails.
     """
@@ -51,7 +51,7 @@ def retrain_in(job: Job, processes: int) -> "Retrained":
     log = job.settings.logs / "retrain.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with _own_session(job.settings), log.open("a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
-        distributor = TorchDistributor(num_processes=processes, local_mode=job.settings.spark.remote is None, use_gpu=False)
+        distributor = TorchDistributor(num_processes=processes, local_mode=here, use_gpu=False)
         try:
             answer: Any = distributor.run(work, job)
         except RuntimeError as error:

@@ -22,19 +22,23 @@ if TYPE_CHECKING:
 
 
 def run(settings: Settings, hour: str | None = None, processes: int = 1) -> Outcome:
-    """Retrains with the data cut off at the end of ``hour``, default the newest that the lineage has learned.
+    """Retrains with the data cut off at the end of ``hour``, default as ``retrained_hour`` says.
 
-    It holds no lock of the hourly steps: they go on meanwhile. Raises UserError before anything was learned, for an hour that has no
-    tables, and for one that the lineage has not reached.
+    It holds no lock of the hourly steps: they go on meanwhile.
     """
+    hour = retrained_hour(settings, hour)
+    with writer_lock(settings, "retrain"), attempt(settings, STEP, [hour]) as current:
+        return settled(current) or _retrain(current, processes)
+
+
+def retrained_hour(settings: Settings, hour: str | None) -> str:
+    """The hour, or the newest that the lineage learned. Raises UserError for one that it has not reached, or where it learned nothing."""
     if hour is not None:
         check_hour(settings, hour)
     newest = newest_learned(settings)
     if hour is not None and hour > newest:
         raise UserError(f"the lineage has learned up to {newest}; give that or an earlier hour, or run `recloop hour {hour}` first")
-    hour = hour or newest
-    with writer_lock(settings, "retrain"), attempt(settings, STEP, [hour]) as current:
-        return settled(current) or _retrain(current, processes)
+    return hour or newest
 
 
 def newest_learned(settings: Settings) -> str:
@@ -81,7 +85,8 @@ def _learned(
     settings, hour = current.settings, current.hours[-1]
     folder = retrain_folder(settings, hour)
     start.save(folder / START)
-    return retrain_in(Job(settings, hour, tuple(hours), encoder_version, dict(current.inputs), folder, BUFFER_ROWS), processes)
+    job = Job(settings, hour, tuple(hours), encoder_version, dict(current.inputs), folder, BUFFER_ROWS)
+    return retrain_in(job, processes, here=settings.spark.remote is None)
 
 
 def _calibrated(reader: "ExampleReader", hour: str, learned: "Retrained") -> "Ranker":

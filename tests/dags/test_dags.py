@@ -63,7 +63,7 @@ def timetable(dag: dict) -> tuple[str, dict]:
 
 def test_no_import_errors_and_each_file_is_named_after_its_dag(bag):
     assert bag["errors"] == {}
-    assert set(bag["dags"]) == {path.stem for path in FILES} == {*CHAIN, "maintain_tables", "rebuild_hours"}
+    assert set(bag["dags"]) == {path.stem for path in FILES} == {*CHAIN, "maintain_tables", "rebuild_hours", "retrain_ranker"}
 
 
 def test_each_file_parses_within_a_second_and_imports_nothing_heavy(bag):
@@ -109,6 +109,14 @@ def test_maintenance_runs_once_a_day_or_by_hand(bag):
     assert (kind, values.get("expression")) == (("CronTriggerTimetable", "45 3 * * *") if daily else ("NullTimetable", None))
 
 
+def test_a_full_retrain_runs_once_a_week_or_by_hand_and_changes_the_lineage_only_where_asked(bag):
+    dag = bag["dags"]["retrain_ranker"]
+    kind, values = timetable(dag)
+    weekly = bag["schedule"] == "hourly"
+    assert (kind, values.get("expression")) == (("CronTriggerTimetable", "15 5 * * 0") if weekly else ("NullTimetable", None))
+    assert {name: param["default"] for name, param in dag["params"]} == {"hour": None, "processes": 1, "adopt": False}
+
+
 def test_every_dag_has_documentation_an_owner_tags_and_one_run_at_a_time(bag):
     for name, dag in bag["dags"].items():
         assert dag["doc_md"].startswith("###"), name
@@ -122,6 +130,7 @@ def test_every_task_has_retries_a_time_limit_and_its_pool(bag):
     assert pools == {
         "build_features": "spark", "score_users": "spark", "finetune_ranker": "gpu", "refresh_policy": "gpu", "promote_models": "gpu",
         "example_downstream": "default_pool", "maintain_tables": "spark", "rebuild_hours": "spark",
+        "retrain_ranker": "default_pool",
     }  # fmt: skip
     for name, dag in bag["dags"].items():
         task = task_of(dag)

@@ -59,6 +59,31 @@ def test_bounds_at_the_edge(gate, found, outcome):
     assert decide_promotion({gate.figure: found}, [gate]).figures[0].outcome == outcome
 
 
+KEPT = Gate("forgetting", "kept", "reach", -0.003, 1000, guard=True)
+
+
+@pytest.mark.parametrize(
+    ("found", "outcome", "verdict"),
+    [
+        (Measured(-0.008, -0.012, -0.0031, 2000), "fail", "reject"),
+        (Measured(-0.008, -0.020, 0.0040, 2000), "pass", "promote"),
+        (Measured(-0.008, -0.012, -0.0030, 2000), "fail", "reject"),
+        (Measured(0.001, -0.001, 0.003, 2000), "pass", "promote"),
+        (Measured(-0.5, -0.6, -0.4, 999), "abstain", "promote"),
+        (Measured(math.nan, math.nan, math.nan, 2000), "fail", "reject"),
+    ],
+)
+def test_a_guard_fails_only_what_is_shown_and_stops_nothing_for_lack_of_evidence(found, outcome, verdict):
+    decision = decide_promotion(GOOD | {"kept": found}, [*GATES, KEPT])
+    assert (decision.figures[-1].outcome, decision.verdict) == (outcome, verdict)
+
+
+def test_a_guard_that_nobody_measured_is_as_if_it_were_not_there():
+    assert decide_promotion(GOOD, [*GATES, KEPT]) == decide_promotion(GOOD, GATES)
+    few = GOOD | {"auc": Measured(0.1, 0.1, 0.1, 9)}
+    assert decide_promotion(few, [KEPT, *GATES]) == decide_promotion(few, GATES)
+
+
 @pytest.mark.parametrize("gate", GATES)
 def test_what_is_not_a_number_never_passes(gate):
     decision = decide_promotion({gate.figure: Measured(math.nan, math.nan, math.nan, 2000)}, [gate])
@@ -88,6 +113,8 @@ def test_the_shipped_policy_judges_a_refresh_and_asks_for_evidence():
     by_figure = {gate.figure: gate for gate in gates}
     assert (by_figure["auc_per_user_difference"].side, by_figure["auc_per_user_difference"].bound) == ("low", -0.003)
     assert (by_figure["policy_value_ratio"].bound, by_figure["policy_value_ratio"].least_n) == (-0.01, 1000)
+    guards = {gate.figure: (gate.side, gate.bound) for gate in gates if gate.guard}
+    assert guards == dict.fromkeys(("forgetting_fresh", "forgetting_reservoir"), ("reach", -0.003))
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pipelines.clock import wall_clock
 from pipelines.errors import UserError
 from pipelines.hours import end_of, shift
+from pipelines.lake.ledger import LedgerRow, write_rows
 from pipelines.lake.metrics import Metric, write_metrics
 from pipelines.registry.releases import ReleaseRow, append_decision, release_folder
 from pipelines.steps.candidates import candidate_folder
@@ -76,6 +78,34 @@ def test_a_figure_that_was_not_measured_abstains(judged):
 def test_a_failure_outweighs_missing_evidence(judged):
     few = {"policy_value_ratio": (0.03, 0.01, 0.05, 10)}
     assert judged(both=few, ranker_only=few, finite=(0.0, 0.0, 0.0, 1))[0] == "reject"
+
+
+@pytest.fixture
+def retrained(settings):
+    """A full retrain of an earlier hour, and what the lineage had over it."""
+
+    def write(hour, value, low, high, n):
+        now = wall_clock()
+        write_metrics(settings, hour, [Metric("forgetting_reservoir", "ranker", value, low, high, n, "gate fold")])
+        write_rows(settings, [LedgerRow(hour, "retrain_ranker", "done", "test", now, now)])
+
+    return write
+
+
+def test_a_lineage_that_is_shown_to_have_forgotten_is_rejected_until_it_goes_on_from_a_retrain(settings, judged, retrained):
+    retrained(shift(HOUR, -5), -0.010, -0.014, -0.006, 90_000)
+    verdict, _, reasons = judged()
+    assert verdict == "reject" and "forgetting, 30 days: -0.0060, wanted above -0.003" in reasons
+    now = wall_clock()
+    write_rows(settings, [LedgerRow(shift(HOUR, -3), "adopt_retrain", "done", "test", now, now)])
+    assert judged()[0] == "promote"
+
+
+def test_a_newer_retrain_stands_in_place_of_the_older_and_a_later_one_says_nothing_yet(judged, retrained):
+    retrained(shift(HOUR, -5), -0.010, -0.014, -0.006, 90_000)
+    retrained(shift(HOUR, -1), -0.001, -0.004, 0.002, 90_000)
+    retrained(shift(HOUR, 1), -0.010, -0.014, -0.006, 90_000)
+    assert judged()[0] == "promote"
 
 
 def test_without_production_there_is_nothing_to_compare_with(settings):
