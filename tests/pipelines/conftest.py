@@ -34,7 +34,7 @@ def note_done() -> Callable[..., None]:
 
 @pytest.fixture
 def make_examples_root(tmp_path, note_done) -> Callable[..., Settings]:
-    """Users meet items whose counter of the last hour says how good they are: there is something to learn, and quickly."""
+    """Users meet items that are the better the more often they were shown in the last hour: there is something to learn, and quickly."""
 
     def make(hours: int, **environ: str) -> Settings:
         home = tmp_path / "examples"
@@ -65,5 +65,5 @@ def _shown(hour: str, random: np.random.Generator) -> Iterator[dict[str, Any]]:
             yield {
                 "example_id": f"{hour}-{user}-{position}", "revision": 0, "user_id": f"u{user}", "item_id": f"i{item}",
                 "ts": start + timedelta(minutes=5), "known_at": start, "position": position, "labels": {"click": click}, "reward": 0.0,
-                "reward_version": "v", "user": {"recent": []}, "item": {"clicks_1h": float(item)}, "hour": hour,
+                "reward_version": "v", "user": {"recent": []}, "item": {"impressions_1h": float(item)}, "hour": hour,
             }  # fmt: skip
