@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,7 @@ def retrain_in(job: Job, processes: int, here: bool) -> "Retrained":
         except RuntimeError as error:
             reasons = _ERROR.findall(str(error))
             raise TransientError(f"a process of the retrain failed: {reasons[0] if reasons else 'no reason given'}; see {log}") from error
+    shutil.rmtree(job.folder / START)
     state = TrainState.load(job.folder / END, finetune_settings(job.settings, bootstrap=False))
     steps, rows, most = answer
     return Retrained(state, steps, rows, most)

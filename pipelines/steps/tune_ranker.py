@@ -1,6 +1,7 @@
 """Hyper-parameter search: settings of the ranker tried test-then-train on the last hours. It changes no table and no release."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -108,15 +109,11 @@ def _trial(search: _Search, trial: "Trial") -> float:
 
         hours = search.hours
         walk = walk_examples(with_values(search.reader, values), hours.until_chosen, set(hours.choosing), search.encoder_version)
-        try:
+        found = None
+        with suppress(TrialPruned):  # a trial that is stopped is no run that failed
             found = running_auc(walk, on_hour)
-        except TrialPruned:
-            tracked.tag("trial_state", "pruned")
-            pruned = True
-        else:
-            tracked.tag("trial_state", "finished")
-            pruned = False
-    if pruned:
+        tracked.tag("trial_state", "pruned" if found is None else "finished")
+    if found is None:
         raise TrialPruned
     return found
 

@@ -61,7 +61,7 @@ def _last_hour(storage: "JournalStorage", known: Sequence[str], count: int, anew
 
 def _recipe(settings: Settings, encoder_version: str, known: Sequence[str]) -> dict[str, Any]:
     fixed = settings.ranker.model_dump(exclude=set(present(settings)))
-    return fixed | {"seed": settings.seed, "tasks": settings.reward.tasks[:1], "encoder": encoder_version, "hours": len(known)}
+    return fixed | {"seed": settings.seed, "tasks": settings.reward.tasks, "encoder": encoder_version, "hours": len(known)}
 
 
 def _check_recipe(study: "Study", recipe: dict[str, Any]) -> None:

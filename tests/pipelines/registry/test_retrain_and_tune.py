@@ -21,6 +21,7 @@ from pipelines.steps.ranker_learning import base_state, learn
 from pipelines.steps.retrain_learning import retrain, untrained
 from pipelines.steps.retrains import adopted_folder, forgetting_figures, retrain_folder
 from pipelines.steps.step import Attempt
+from pipelines.steps.tune_study import open_study
 
 START = "2026-11-10T08"
 HOURS = [shift(START, n) for n in range(9)]
@@ -134,8 +135,10 @@ def test_a_search_goes_on_where_it_stopped_prunes_and_tells_what_it_gains(root):
     assert len(heard) == 5 and sum(first.trials.values()) == 5
     assert heard[0].startswith("trial 0 complete") and f"hidden {root.ranker.hidden}" in heard[0], "the present settings come first"
     assert first.chosen >= first.chosen_present
+    open_study(root, encoder_spec(root).version, HOURS, 8, anew=False)[0].ask()  # and then it was killed
     second = tune_ranker.run(root, 5, 8, on_trial=heard.append)
-    assert len(heard) == 10 and sum(second.trials.values()) == 10 and second.chosen >= first.chosen
+    assert len(heard) == 10 and sum(second.trials.values()) == 11 and second.chosen >= first.chosen
+    assert second.trials["fail"] == 1 and second.trials["running"] == 0, "a trial of a killed call is not waited for"
     assert second.trials["pruned"] > 0, "a median pruner stops the worse half"
     assert (list(second.hours.choosing), list(second.hours.confirming)) == (HOURS[1:7], HOURS[7:])
     assert {name: table_version(root, name) for name in tables} == tables, "a search writes no table"
