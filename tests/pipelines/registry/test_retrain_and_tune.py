@@ -1,9 +1,12 @@
 """A full retrain and a search on a root without Spark: what they leave in MLflow, the ledger and the metrics, and what they leave alone."""
 
 import pytest
+import structlog
 import torch
+from typer.testing import CliRunner
 
 from models.artifacts import save_ranker
+from pipelines.cli import app
 from pipelines.errors import UserError
 from pipelines.hours import end_of, shift
 from pipelines.lake import ledger
@@ -54,7 +57,18 @@ def weights(state):
     return {name: weight for name, weight in state.ranker.state_dict().items() if "calibration" not in name}
 
 
-def test_a_retrain_leaves_a_version_figures_and_a_row_and_moves_nothing(root, lineage):
+@pytest.fixture
+def recloop(root, mlflow_url):
+    """The command in this process, at the root."""
+
+    def run(*arguments):
+        return CliRunner().invoke(app, ["--home", str(root.home), *arguments], env={"RECLOOP__MLFLOW__TRACKING_URI": mlflow_url})
+
+    yield run
+    structlog.reset_defaults()  # the command logs to the runner's stream, which is closed
+
+
+def test_a_retrain_leaves_a_version_figures_and_a_row_and_moves_nothing(root, lineage, recloop):
     last = HOURS[-2]
     outcome = retrain_ranker.run(root)
     assert (outcome.hour, outcome.status) == (last, "done") and "lineage less retrain: fresh " in outcome.detail
@@ -70,7 +84,8 @@ def test_a_retrain_leaves_a_version_figures_and_a_row_and_moves_nothing(root, li
     assert all(torch.equal(weight, weights(lineage)[name]) for name, weight in weights(state).items()), "the lineage goes on as it was"
     row = ledger.last_done(root, "retrain_ranker", last)
     assert row.inputs["training_examples"] == 0 and row.rows_in > 0
-    assert retrain_ranker.run(root, last).status == "unchanged"
+    again = recloop("retrain", last)
+    assert again.exit_code == 0 and f"{last} unchanged: the hour was finished by this code" in " ".join(again.output.split())
 
 
 @pytest.fixture
@@ -147,8 +162,10 @@ def test_a_search_goes_on_where_it_stopped_prunes_and_tells_what_it_gains(root):
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {run.info.run_id for run in parents}
 
 
-def test_a_search_under_other_settings_begins_anew(root):
-    tune_ranker.run(root, 1, 8)
+def test_a_search_under_other_settings_begins_anew(root, recloop):
+    done = recloop("tune", "--trials", "1", "--hours", "8")
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("trial 0 complete: 0.") and "nothing was better than the present settings" in done.output
     other = root.model_copy(update={"seed": 8})
     with pytest.raises(UserError, match=r"began with seed 7, now 8.*--anew"):
         tune_ranker.run(other, 1, 8)
