@@ -1,6 +1,7 @@
-"""The ranker by hand: learned anew from everything, and settings tried out."""
+"""The ranker by hand: learned anew from everything, settings tried out, and begun with what another root learned."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from pipelines.settings import Settings
     from pipelines.steps.step import Outcome
 
-PANEL = "Learning by hand"
+PANEL = "Learn beyond the hour"
 
 app = typer.Typer()
 
@@ -55,6 +56,17 @@ def tune(
     ensure_mlflow(settings)
     found = explained(settings, "tune", partial(tune_ranker.run, settings, trials, hours, anew, print))
     print("\n".join(lines(settings, found)))
+
+
+@app.command(rich_help_panel=PANEL)
+def transfer(
+    context: typer.Context,
+    source: Annotated[Path, typer.Option("--from", metavar="ROOT", help="Root of a loop that has run, of any domain.")],
+) -> None:
+    """Let this root, before its first hour, begin with what the ranker in production of another root has learned."""
+    from pipelines.steps.transfer import take_over
+
+    print(f"the first ranker of this root will begin with {take_over(settings_of(context), source)}")
 
 
 def _run(settings: "Settings", name: str, work: "Callable[[], Outcome]") -> None:
