@@ -7,11 +7,11 @@ March 1998. A candidate set is what a user rated within an hour: positives are r
 rated in the week before, negatives are drawn from that week's ratings (10 a positive, count^0.75), none that the user rated up to then.
 The files come out of the recbole wheel, kept in the root beside the tables (walks.py). Writes one file a claim into benchmarks/results/.
 
-What to know of this log: most people rated all their films in one sitting, at most a few hours. So a third of the sets are of users
-of whom nothing is known, and their history says something only if they come back. The first load sees more than that: each of its
-examples knows everything up to its own event, the same sitting included; later examples, and every candidate, know only what was there
-before their hour. The bootstrap's weights trust histories that later are empty: this costs the frozen arm most. Figures of new and
-of known users are in the files.
+What to know of this log: half of the people rated everything within an hour, two thirds within a day. So 29 % of the judged sets, with 44 %
+of the positives, are of users of whom nothing is known, and most histories are empty when they would matter. The first load (17,008
+ratings of 190 users) sees more than that: each of its examples knows everything up to its own event, the same sitting included; later
+examples, and every candidate, know only what was there before their hour. So its weights expect histories that later are empty. Figures
+of new and of known users are in the files. All films are known from the first hour on: the log says of none when it came.
 """
 
 import zipfile
