@@ -15,14 +15,16 @@ from pipelines.clock import wall_clock
 from pipelines.errors import UserError
 from pipelines.hours import end_of, parse_hour, shift
 from pipelines.lake import ledger
+from pipelines.lake.control import read_rows
 from pipelines.lake.ledger import LedgerRow
 from pipelines.lake.tables import table_path
 from pipelines.registry.releases import ReleaseRow, all_releases, append_decision, production_before, release_folder
 from pipelines.registry.runs import tracked_run
 from pipelines.registry.versions import alias_versions, register, versions
 from pipelines.settings import load_settings
-from pipelines.steps import adapt_encoder, use_encoder
+from pipelines.steps import adapt_encoder, finetune_ranker, use_encoder
 from pipelines.steps.adapted_encoders import adapted_folder, read_report
+from pipelines.steps.candidates import candidate_folder
 from pipelines.steps.embed_items import encoder_spec
 from pipelines.steps.ranker_learning import base_state
 from spark_jobs.contracts import TABLES
@@ -117,6 +119,18 @@ def released(root, save_release):
     return root
 
 
+def next_hour(settings, folder):
+    """What the data half of the hour after LAST leaves, and the hour's learning."""
+    hour, world, spec = shift(LAST, 1), World(), encoder_spec(settings)
+    vectors = Encoder.load(str(folder / "encoder"), spec.pooling, spec.max_tokens).encode(world.texts)
+    keys = {"encoder_version": spec.version, "text_hash": "-"}
+    append(settings, "item_embeddings", [keys | {"item_id": f"i{n:03}", "vector": vector.tolist()} for n, vector in enumerate(vectors)])
+    append(settings, "training_examples", world.examples([hour], 600, 0, ITEMS))
+    for step, table, version in (("ingest", "items", 0), ("embed_items", "item_embeddings", 1), ("build_examples", "training_examples", 1)):
+        note(settings, step, hour, **{table: version})
+    return finetune_ranker.run(settings, hour)
+
+
 def without_environment(settings):
     return load_settings(settings.home, {})
 
@@ -143,8 +157,10 @@ def test_from_examples_to_a_release_by_hand(released, mlflow_url, save_release):
     with pytest.raises(UserError, match=f"hour {LAST} has no finished score_users and no promote_models; let it end"):
         use_encoder.run(root, version)
     assert (root.home / "recloop.yaml").read_text() == before and len(all_releases(root)) == 1
-    for step in ("score_users", "promote_models"):
-        note(root, step, LAST)
+    for table in ("slate_decisions", "slate_log"):
+        append(root, table, [])
+    note(root, "score_users", LAST, slate_decisions=0, slate_log=0)
+    note(root, "promote_models", LAST)
     row = use_encoder.run(root, version)
     again = use_encoder.run(without_environment(root), version)
     assert row.release_id == again.release_id == "r000002" and len(all_releases(root)) == 2
@@ -161,12 +177,20 @@ def test_from_examples_to_a_release_by_hand(released, mlflow_url, save_release):
     with pytest.raises(UserError, match=found):
         base_state(chosen, LAST, version)
 
+    learned = next_hour(chosen, folder)
+    assert learned.status == "done" and base_state(chosen, shift(LAST, 2), version).step > state.step
+    assert load_ranker(candidate_folder(chosen, shift(LAST, 1)) / "ranker").config.encoder_version == version
+    arms = {found["subject"] for found in read_rows(chosen, "metrics") if found["name"] == "prequential_auc"}
+    assert arms == {"production", "lineage"}, "the first release reads the vectors of the frozen encoder"
+    for step in ("build_features", "score_users", "promote_models"):
+        note(chosen, step, shift(LAST, 1))
+
     with pytest.raises(UserError, match="was not chosen by `recloop use-encoder`"):
         use_encoder.back(root)
     returned = use_encoder.back(chosen)
     assert returned.versions == all_releases(root)[0].versions == alias_versions(root, "production") and returned.release_id == "r000003"
     assert without_environment(root).encoder.path == root.encoder.path
-    assert base_state(root, shift(LAST, 1), encoder_spec(root).version).step == 0, "from production's weights"
+    assert base_state(root, shift(LAST, 2), encoder_spec(root).version).step == 0, "from production's weights"
 
 
 def test_the_same_examples_give_the_same_encoder_and_texts_alone_another(root):
