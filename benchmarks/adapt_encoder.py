@@ -159,7 +159,7 @@ def report(name: str, judged: Judged, mask: np.ndarray, old: np.ndarray, new: np
     gain, low, high = user_bootstrap_difference(label, new[mask], old[mask], user, "auc_per_user", 1000)
     ours, peer = (auc_per_user(label, values[mask], user) for values in (new, old))
     print(f"{name:30} {peer:.4f} -> {ours:.4f}  {gain:+.4f} [{low:+.4f}, {high:+.4f}]  {len(label):,} rows, {len(np.unique(user)):,} users")
-    return {"ours": ours, "peer": peer, "gain": gain, "low": low, "high": high, "sets": len(np.unique(user)), "rows": len(label)}
+    return {"ours": ours, "peer": peer, "gain": gain, "low": low, "high": high, "users": len(np.unique(user)), "rows": len(label)}
 
 
 def main() -> None:

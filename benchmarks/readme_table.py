@@ -23,10 +23,13 @@ def _row(result: dict) -> str:
         goal = f"above {result['goal']:.0f}"
     elif "gain" in result:
         measured = f"{result['ours']:.4f} against {result['peer']:.4f}: {result['gain']:+.4f} "
-        measured += f"[{result['low']:+.4f}, {result['high']:+.4f}] {result['unit']}, {result['sets']:,} sets; "
-        measured += f"nDCG@10 {result['ndcg_10']:.4f} against {result['peer_ndcg_10']:.4f}"
+        measured += f"[{result['low']:+.4f}, {result['high']:+.4f}] {result['unit']}, "
+        if "users" in result:
+            measured += f"{result['users']:,} users, {result['rows']:,} rows"
+        else:
+            measured += f"{result['sets']:,} sets; nDCG@10 {result['ndcg_10']:.4f} against {result['peer_ndcg_10']:.4f}"
         measured += f"; the peer's default setting {result['peer_default']:.4f}" if "peer_default" in result else ""
-        measured += f"; {result['seeds']} seeds" if result["seeds"] > 1 else ""
+        measured += f"; {result['seeds']} seeds" if result.get("seeds", 1) > 1 else ""
         goal = f"above {result['goal']:+.3f}"
     elif "parts" in result:
         measured = f"{result['ours']:.2f} {result['unit']} [{result['low']:.2f}, {result['high']:.2f}], {result['pairs']} pairs; "
