@@ -51,12 +51,13 @@ def retrain_in(job: Job, processes: int, here: bool) -> "Retrained":
     logging.getLogger("TorchDistributor").addHandler(logging.NullHandler())
     log = job.settings.logs / "retrain.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with _own_session(job.settings), log.open("a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+    with _own_session(job.settings), log.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file):
         distributor = TorchDistributor(num_processes=processes, local_mode=here, use_gpu=False)
         try:
             answer: Any = distributor.run(work, job)
-        except RuntimeError as error:
-            reasons = _ERROR.findall(str(error))
+        except Exception as error:  # it only says that something failed: the reason is in what the processes printed
+            file.flush()
+            reasons = _ERROR.findall(f"{log.read_text(encoding='utf-8')}\n{error}")
             raise TransientError(f"a process of the retrain failed: {reasons[0] if reasons else 'no reason given'}; see {log}") from error
     shutil.rmtree(job.folder / START)
     state = TrainState.load(job.folder / END, finetune_settings(job.settings, bootstrap=False))
