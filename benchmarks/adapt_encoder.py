@@ -158,14 +158,16 @@ def report(name: str, judged: Judged, mask: np.ndarray, old: np.ndarray, new: np
     label, user = judged.batch.labels[:, 0].double().numpy()[mask], judged.user[mask]
     gain, low, high = user_bootstrap_difference(label, new[mask], old[mask], user, "auc_per_user", 1000)
     ours, peer = (auc_per_user(label, values[mask], user) for values in (new, old))
-    print(f"{name:30} {peer:.4f} -> {ours:.4f}  {gain:+.4f} [{low:+.4f}, {high:+.4f}]  {len(label):,} rows, {len(np.unique(user)):,} users")
-    return {"ours": ours, "peer": peer, "gain": gain, "low": low, "high": high, "users": len(np.unique(user)), "rows": len(label)}
+    users = len(np.unique(user))
+    print(f"{name:30} {peer:.4f} -> {ours:.4f}  {gain:+.4f} [{low:+.4f}, {high:+.4f}]  {len(label):,} rows, {users:,} users", flush=True)
+    return {"ours": ours, "peer": peer, "gain": gain, "low": low, "high": high, "users": users, "rows": len(label)}
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--items", type=int, default=500)
     options.add_argument("--rows", type=int, default=20_000)
+    options.add_argument("--judged", type=int, default=40_000, help="rows that judge, about: all rows of a hashed sample of the users")
     options.add_argument("--epochs", type=int, default=2)
     options.add_argument("--batch", type=int, default=2048)
     options.add_argument("--lr", type=float, default=1e-3)
@@ -181,6 +183,8 @@ def main() -> None:
     order = torch.randperm(len(taught), generator=torch.Generator().manual_seed(given.seed))[: given.rows]
     taught = taught.rows(order)
     batch, user = rows_of(log, CUT, UNTIL, 0.2, given.seed + 1)
+    chosen = uniform(given.seed, 3, user.astype(np.uint64)) < given.judged / len(user)
+    batch, user = batch.rows(torch.from_numpy(chosen)), user[chosen]
     judged = Judged(batch, user, log.cold[batch.item.numpy() - 1])
     print(f"{len(taught):,} rows teach, {len(batch):,} judge, {len(log.items)} items of which {log.cold.sum()} are held out", flush=True)
 
@@ -192,9 +196,9 @@ def main() -> None:
     adapted = adapted_table(log, config, text_only(taught, HISTORY), frozen, AdapterSettings(given.method), clicks)
     seconds = time.perf_counter() - start
     plain = [scores(text_config, text_only(taught, HISTORY), text_only(batch, HISTORY), table) for table in (frozen, adapted)]
-    counted = [scores(config, taught, batch, table) for table in (frozen, adapted)]
     new_items = report("new items, text alone", judged, judged.cold, *plain)
     report("known items, text alone", judged, ~judged.cold, *plain)
+    counted = [scores(config, taught, batch, table) for table in (frozen, adapted)]
     report("known items, with counters", judged, ~judged.cold, *counted)
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     result = new_items | {
