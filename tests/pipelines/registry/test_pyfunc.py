@@ -41,7 +41,7 @@ ROWS, ITEMS = 9, 7
 
 @pytest.fixture(scope="module")
 def world() -> tuple[RankerBatch, ItemTable]:
-    """Examples with ragged histories: one user without any, one whose candidate stands in the history."""
+    """Examples with ragged histories: one user without any, one whose candidate stands in the history; every third came from a search."""
     draw = torch.Generator().manual_seed(5)
     history = torch.randint(1, ITEMS + 1, (ROWS, 5), generator=draw)
     history[torch.arange(5) < torch.randint(0, 5, (ROWS, 1), generator=draw)] = 0
@@ -52,11 +52,14 @@ def world() -> tuple[RankerBatch, ItemTable]:
         torch.rand(ROWS, 2, generator=draw) * 9, history, torch.rand(ROWS, 5, generator=draw) * 99 * known,
         torch.rand(ROWS, 5, generator=draw) * known,
     )  # fmt: skip
+    items = ItemTable.from_numpy(np.random.default_rng(3).normal(size=(ITEMS + 2, 6)))  # the last two are searches
+    query = torch.tensor([0, 0, ITEMS + 1] * 2 + [0, 0, ITEMS + 2])
+    match = torch.nn.functional.cosine_similarity(items.vectors[query], items.vectors[item]) * (query > 0)
     batch = RankerBatch(
-        user, item, torch.rand(ROWS, 3, generator=draw), torch.rand(ROWS, generator=draw) * 50, torch.rand(ROWS, 1, generator=draw),
-        torch.arange(ROWS) % 6, torch.zeros(ROWS, 2), torch.ones(ROWS), torch.zeros(ROWS, dtype=torch.int64),
+        user, item, torch.rand(ROWS, 3, generator=draw), torch.rand(ROWS, generator=draw) * 50,
+        torch.stack([torch.rand(ROWS, generator=draw), match], 1), torch.arange(ROWS) % 6, torch.zeros(ROWS, 2), torch.ones(ROWS), query,
     )  # fmt: skip
-    return batch, ItemTable.from_numpy(np.random.default_rng(3).normal(size=(ITEMS, 6)))
+    return batch, items
 
 
 def as_rows(batch: RankerBatch, items: ItemTable) -> dict[str, list]:
@@ -65,7 +68,8 @@ def as_rows(batch: RankerBatch, items: ItemTable) -> dict[str, list]:
     return {
         "user_counters": batch.user.counters.tolist(),
         "item_counters": batch.item_counters.tolist(),
-        "cross": batch.cross.tolist(),
+        "cross": (batch.cross * torch.tensor([1.0, 0.0])).tolist(),  # how well an item fits a query is for the model to find out
+        "query_vector": [items.vectors[row].tolist() if row else None for row in batch.query.tolist()],
         "item_age_h": batch.item_age_h.tolist(),
         "position": batch.position.tolist(),
         "item_vector": items.vectors[batch.item].tolist(),
@@ -125,7 +129,7 @@ def test_a_stranger_gets_what_the_torch_models_give(answers, make_ranker, make_p
         example = answers[f"recloop-social-{kind} example"]
         assert {len(column) for column in example.values()} == {rows}
     optional = {column["name"] for column in answers["recloop-social-ranker inputs"] if not column["required"]}
-    assert optional == {"position"}
+    assert optional == {"position", "query_vector"}
 
 
 def test_without_a_position_users_are_scored_at_the_first(world, make_ranker):

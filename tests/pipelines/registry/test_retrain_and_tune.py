@@ -80,7 +80,7 @@ def test_a_retrain_leaves_a_version_figures_and_a_row_and_moves_nothing(root, li
     assert figures["forgetting_reservoir", "gate fold"].n == fresh.n, "all hours lie within a day: the same rows"
     assert set(forgetting_figures(root, last)) == {"forgetting_fresh", "forgetting_reservoir"}
     assert forgetting_figures(root, shift(last, -1)) == {}
-    state = base_state(root, HOURS[-1])
+    state = base_state(root, HOURS[-1], encoder_spec(root).version)
     assert all(torch.equal(weight, weights(lineage)[name]) for name, weight in weights(state).items()), "the lineage goes on as it was"
     row = ledger.last_done(root, "retrain_ranker", last)
     assert row.inputs["training_examples"] == 0 and row.rows_in > 0
@@ -111,7 +111,7 @@ def test_the_lineage_goes_on_from_an_adopted_retrain_through_the_hours_since(roo
     assert adopt_retrain.run(root).status == "done"
     reader = reader_of(root, HOURS[-2])
     expected = learn(reader, HOURS[-3:-1], begun, encoder_spec(root).version).state
-    state = base_state(root, HOURS[-1])
+    state = base_state(root, HOURS[-1], encoder_spec(root).version)
     assert state.step == expected.step > begun.step
     assert all(torch.equal(weight, weights(expected)[name]) for name, weight in weights(state).items())
     assert forgetting_figures(root, HOURS[-1]) == {} and adopt_retrain.run(root).status == "unchanged"
