@@ -90,6 +90,9 @@ class Encoder:
         if self._model is not None:
             return
         from transformers import AutoModel
+        from transformers.utils.logging import disable_progress_bar
+
+        disable_progress_bar()  # type: ignore[no-untyped-call]  # of reading weights: it stood between a command's lines
 
         folder = str(self.folder())
         self._tokenizer = read_tokenizer(folder)

@@ -21,7 +21,8 @@ _PAIRS_AT_ONCE = 4096  # keeps the intermediates of `score` in the processor's c
 _LIMIT = 20.0  # live counters are a hundred times those of a history: at 5 every popular item looked the same
 _ROWS_AT_ONCE, _CALIBRATION_ROWS = 4096, 16_384
 LEAST_SCALE = 0.05  # a task whose labels say nothing yet keeps its order
-RELEVANCE_GAIN = 5.0  # log-odds a unit of cosine: unrelated and matching texts lie about 0.5 apart
+# log-odds a unit of cosine, and the cosine of a text that fits: of the best known items and the best fitting ones, these come first
+RELEVANCE_GAIN, FITTING = 20.0, 0.6
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class RankerConfig(ModelConfig):
     rate: the item counter that is a smoothed click rate, and rate_base what it is for an item without showings: its log
     ratio is added to every logit and to the towers' dot product, with a gain of 1 to begin with. A log without
     impressions cannot teach it, and the first live hours would pay for that. "" for none.
-    relevance: the cross counter that says how well the item fits what was searched for; it is added to every logit with a
-    gain of RELEVANCE_GAIN to begin with, so that results are in order before any search has taught. "" reads no query.
+    relevance: the cross counter that says how well the item fits what was searched for; what it lacks of FITTING costs every
+    logit, RELEVANCE_GAIN a unit to begin with, so that results are in order before any search has taught. "" reads no query.
     """
 
     user_counters: tuple[str, ...]
@@ -104,7 +105,7 @@ class Ranker(nn.Module):
         self.skip = nn.Linear(width, tasks)
         self.position_term = nn.Parameter(torch.zeros(config.positions - 1, tasks))
         if config.relevance:
-            self.relevance_gain = nn.Parameter(torch.full((tasks,), RELEVANCE_GAIN))
+            self.relevance_gain = nn.Parameter(torch.ones(tasks))
         self.register_buffer("calibration_scale", torch.ones(tasks))
         self.register_buffer("calibration_shift", torch.zeros(tasks))
 
@@ -245,13 +246,14 @@ class Ranker(nn.Module):
         parts = [numbers, item.numbers, cross, similarity, match, item.text, pool * item.text]
         if self._query_width:
             query = user.query.unsqueeze(1)  # (U, 1, D)
-            searched = query.any(-1, keepdim=True).expand(-1, item.rows.shape[1], -1)
-            parts += [query * item.text, searched.to(query.dtype)]
+            searched = query.any(-1, keepdim=True).to(query.dtype).expand(-1, item.rows.shape[1], -1)  # (U, C, 1)
+            parts += [query * item.text, searched]
         features = torch.cat(parts, -1)
         logits = self.heads(self.bottom(features)) + self.skip(features)  # (U, C, F) -> (U, C, T)
         logits = logits + self.rate_gain * item.tower[..., -1:]
         if self._query_width:
-            logits = logits + self.relevance_gain * item.cross[..., self.config.cross.index(self.config.relevance), None]
+            fit = item.cross[..., self.config.cross.index(self.config.relevance), None] - FITTING
+            logits = logits + RELEVANCE_GAIN * self.relevance_gain * fit * searched
         return logits, dot.squeeze(-1)
 
     def _position_logits(self, position: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.metrics import auc, calibration_slope
-from models.ranker import RELEVANCE_GAIN, Ranker, RankerConfig
+from models.ranker import FITTING, RELEVANCE_GAIN, Ranker, RankerConfig
 from models.records import ItemTable, UserState
 from models.training import FinetuneSettings, TrainState, finetune
 
@@ -202,7 +202,8 @@ def test_before_a_search_has_taught_what_fits_the_query_comes_first(make_search_
     ranker = dataclasses.replace(world, batch=batch).ranker()
     with torch.no_grad():
         moved = ranker(world.batch, world.items) - ranker(batch, world.items)
-    torch.testing.assert_close(moved, RELEVANCE_GAIN * world.batch.cross.expand(-1, 2), atol=1e-4, rtol=0)
+    wanted = RELEVANCE_GAIN * (world.batch.cross - FITTING) * (world.batch.query > 0).unsqueeze(1)
+    torch.testing.assert_close(moved, wanted.expand(-1, 2), atol=1e-4, rtol=0)
     settings = FinetuneSettings(lr=1e-2, batch_size=128)
     learned = finetune(TrainState.create(ranker, settings), world.batch, world.items, settings).ranker
     width = world.config.dim + 1
