@@ -33,7 +33,6 @@ BOUNDARIES = {
     ),
 }  # fmt: skip
 ALL = [(step, boundary) for step in STEPS for boundary in BOUNDARIES[step]]
-CHEAP = [("build_features", "build_examples:commit:training_examples"), ("score_users", "score_users:commit:slate_log")]
 
 
 def kill_and_run_again(settings, step, boundary):
@@ -51,13 +50,6 @@ def test_a_step_killed_at_a_boundary_and_run_again_is_an_undisturbed_one(root_be
     done = [row for row in ledger.rows(settings, step, HOURS[-1]) if row.status == "done"]
     assert len(done) == 1
     assert outcome.startswith("unchanged" if boundary == f"{step}:after_done" else "done"), outcome
-
-
-@pytest.mark.parametrize(("step", "boundary"), CHEAP, ids=[boundary for _, boundary in CHEAP])
-def test_a_step_killed_between_its_commits_and_run_again_is_an_undisturbed_one(root_before, staged, step, boundary):
-    settings = root_before(step)
-    kill_and_run_again(settings, step, boundary)
-    assert said(settings) == said(load_settings(staged.after[step], {}))
 
 
 @pytest.mark.faults
