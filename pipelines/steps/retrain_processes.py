@@ -94,13 +94,18 @@ def work(job: Job) -> tuple[list[dict[str, float]], int, int]:
 
 @contextlib.contextmanager
 def _own_session(settings: Settings) -> Iterator[None]:
-    """A Spark session beside the root's: who opens that one interrupts what runs in it, and an hour must not wait for a retrain."""
+    """A Spark session beside the root's: who opens that one interrupts what runs in it, and an hour must not wait for a retrain.
+
+    It is this thread's active one, which ``TorchDistributor`` asks for: Spark names the first session of a process so, closed or not.
+    """
     from pyspark.sql import SparkSession
+    from pyspark.sql.connect.session import SparkSession as ConnectSession
 
     from pipelines.local.services import ensure_spark
 
     builder: Any = SparkSession.builder
     spark = builder.remote(ensure_spark(settings)).create()
+    ConnectSession._active_session.session = spark
     try:
         yield
     finally:
