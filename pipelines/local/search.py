@@ -24,7 +24,7 @@ from spark_jobs.catalogue import Catalogue, build_catalogue, current_rows
 from spark_jobs.contracts import DEFAULT_USER
 from spark_jobs.drawing import Release, load_release
 from spark_jobs.embeddings import search_text
-from spark_jobs.ranker_inputs import cross_features, query_match
+from spark_jobs.ranker_inputs import CROSS, RELEVANCE, cross_features
 
 RETRIEVED = 200
 
@@ -76,7 +76,7 @@ def search(settings: Settings, query: str, user_id: str | None = None, k: int = 
     cross = cross_features(view.users, catalogue, rows, asked)
     logits = release.ranker.score(view.users, rows, catalogue.table, view.items, cross, asked)
     reward = expected_reward(logits, rewards)[0]
-    match = query_match(catalogue, asked.expand(rows.shape[1]), rows[0])
+    match = cross[0, :, CROSS.index(RELEVANCE)]
     ids, titles = catalogue.ids.to_pylist(), _titles(items)
     best = [(int(rows[0, place]) - 1, place) for place in reward.argsort(descending=True)[:k].tolist()]
     found = [SearchResult(ids[item], titles[ids[item]], float(match[place]), float(reward[place])) for item, place in best]
