@@ -115,7 +115,7 @@ def backward(encoder: AdaptedEncoder, head: Ranker, batch: RankerBatch, texts: I
         none = torch.zeros(0, head.config.text_dim, device=batch.weight.device)
         vectors = torch.cat([none, *(encoder.vectors(part) for part in parts)])
     leaf = vectors if direct else vectors.requires_grad_()
-    table = ItemTable(torch.cat([leaf.new_zeros(1, leaf.shape[1]), leaf])[row.to(leaf.device)])
+    table = ItemTable.of_texts(torch.cat([leaf.new_zeros(1, leaf.shape[1]), leaf])[row.to(leaf.device)])
     loss = ranker_loss(head, batch, table, settings.tower_weight)
     (loss + encoder.adapter.penalty().to(loss.device)).backward()  # type: ignore[no-untyped-call]
     if not direct and leaf.grad is not None:

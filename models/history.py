@@ -1,6 +1,6 @@
 """A user's history as vectors, and how a candidate resembles it.
 
-Letters: U users, H history length, C candidates a user, D projected text width, M item rows.
+Letters: U users, H history length, C candidates a user, D projected width, M item rows.
 """
 
 from dataclasses import dataclass
@@ -10,35 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.records import UserState
-
-
-class TextProjection(nn.Module):
-    """Text vectors, centered and normalized, to unit vectors of a small width; zero vectors stay zero."""
-
-    center: Tensor
-
-    def __init__(self, text_dim: int, dim: int) -> None:
-        super().__init__()
-        self.register_buffer("center", torch.zeros(text_dim))
-        self.linear = nn.Linear(text_dim, dim, bias=False)
-
-    @torch.no_grad()
-    def fit(self, vectors: Tensor) -> None:
-        """Center at the items' mean and start the projection at their principal axes: similarity works from row one."""
-        known = vectors[vectors.abs().sum(-1) > 0]  # (M, text_dim)
-        if len(known) == 0:
-            return
-        self.center.copy_(known.mean(0))
-        units = F.normalize(known - self.center, dim=-1).double()
-        axes = torch.linalg.eigh(units.T @ units).eigenvectors.flip(1)  # (text_dim, text_dim), largest first
-        count = min(self.linear.out_features, axes.shape[1])
-        self.linear.weight[:count] = axes[:, :count].T.to(self.linear.weight)
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """vectors: (M, text_dim). Returns (M, D)."""
-        known = vectors.abs().sum(-1, keepdim=True) > 0  # (M, 1)
-        units = F.normalize((vectors - self.center) * known, dim=-1)
-        return F.normalize(self.linear(units), dim=-1)  # (M, D)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""The ranker: counters, frozen text vectors and the history of a user, to one logit a task.
+"""The ranker: counters, frozen vectors of texts and images and the history of a user, to one logit a task.
 
 Letters: U users, C candidates a user, B rows, D projected width, T tasks, X cross counters, F features of a pair.
-No id embeddings: items are their text and counters, users their history, so new ids need no new rows.
+No id embeddings: items are their text, image and counters, users their history, so new ids need no new rows.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from models.config import ModelConfig
-from models.history import EncodedHistory, HistoryEncoder, TextProjection
+from models.content import GatedFusion, UnitProjection
+from models.history import EncodedHistory, HistoryEncoder
 from models.metrics import logistic_fit
 from models.records import ItemState, ItemTable, RankerBatch, UserState
 from models.standardize import Standardizer
@@ -35,6 +36,7 @@ class RankerConfig(ModelConfig):
     impressions cannot teach it, and the first live hours would pay for that. "" for none.
     relevance: the cross counter that says how well the item fits what was searched for; what it lacks of FITTING costs every
     logit, RELEVANCE_GAIN a unit to begin with, so that results are in order before any search has taught. "" reads no query.
+    image_dim: width of the items' image vectors, which are joined to the text; 0 reads none.
     """
 
     user_counters: tuple[str, ...]
@@ -51,6 +53,7 @@ class RankerConfig(ModelConfig):
     rate: str = ""
     rate_base: float = 0.1
     relevance: str = ""
+    image_dim: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,8 @@ class Ranker(nn.Module):
         self.user_numbers = Standardizer(users, limit=_LIMIT)
         self.item_numbers = Standardizer(items + 1, limit=_LIMIT)
         self.cross_numbers = Standardizer(cross, limit=_LIMIT)
-        self.text = TextProjection(config.text_dim, dim)
+        self.text = UnitProjection(config.text_dim, dim)
+        self.fusion = GatedFusion(config.image_dim, dim) if config.image_dim else None
         self.history = HistoryEncoder()
         self.user_tower = _tower(2 * dim + users, hidden, dim)
         self.item_tower = _tower(dim + items + 1, hidden, dim)
@@ -126,6 +130,8 @@ class Ranker(nn.Module):
             for weight in (self.bottom.get_parameter("0.weight"), self.skip.weight):
                 weight[:, -self._query_width :] = 0
         self.text.fit(items.vectors)
+        if self.fusion is not None:
+            self.fusion.image.fit(items.images)
         base_rate = batch.labels.mean(0).clamp(1e-4, 1 - 1e-4)  # (T,)
         self.skip.bias.copy_(base_rate.logit())
         self.tower_bias.copy_(base_rate[0].logit())
@@ -171,8 +177,8 @@ class Ranker(nn.Module):
 
     def logits_and_tower(self, batch: RankerBatch, items: ItemTable) -> tuple[Tensor, Tensor]:
         """Uncalibrated logits (B, T), and the first task's logit (B,) by the towers' dot product alone, for its auxiliary loss."""
-        vectors, item, history, query = _used_rows(items, batch.item, batch.user.history, batch.query)
-        text = self.text(vectors)  # (M, D)
+        used, (item, history, query) = _used_rows(items, batch.item, batch.user.history, batch.query)
+        text = self.content(used)  # (M, D)
         user = self._user_side(batch.user, history, text, query)
         numbers = self.item_numbers(_with_age(batch.item_counters, batch.item_age_h))  # (B, C_i + 1)
         candidate = text[item]  # (B, D)
@@ -190,7 +196,7 @@ class Ranker(nn.Module):
 
         candidates: (U, C) int64 item rows; cross: (U, C, X); query: (U,) rows of what was searched for. Equals `forward` with position 0.
         """
-        text = self.text(items.vectors)  # (N+1+Q, D)
+        text = self.content(items)  # (N+1+Q, D)
         query = candidates.new_zeros(len(candidates)) if query is None else query
         numbers, tower = self._item_side(text, item_state)
         step = max(1, _PAIRS_AT_ONCE // max(1, candidates.shape[1]))
@@ -205,13 +211,20 @@ class Ranker(nn.Module):
     @torch.no_grad()
     def user_vectors(self, user: UserState, items: ItemTable) -> Tensor:
         """(U, D + 1). Its dot product with `item_vectors` orders the items for retrieval."""
-        vectors, history = _used_rows(items, user.history)
-        return self._user_side(user, history, self.text(vectors), history.new_zeros(len(history))).tower
+        used, (history,) = _used_rows(items, user.history)
+        return self._user_side(user, history, self.content(used), history.new_zeros(len(history))).tower
 
     @torch.no_grad()
     def item_vectors(self, items: ItemTable, item_state: ItemState) -> Tensor:
         """(N+1, D + 1); row 0 is no item and must not be retrieved."""
-        return self._item_side(self.text(items.vectors), item_state)[1]
+        return self._item_side(self.content(items), item_state)[1]
+
+    def content(self, items: ItemTable) -> Tensor:
+        """(M, D) unit vectors of these rows. A table whose images are of another width than the ranker reads counts as one without."""
+        found: Tensor = self.text(items.vectors)
+        if self.fusion is not None and items.images.shape[1] == self.config.image_dim:
+            found = self.fusion(found, items.images)
+        return found
 
     def _item_side(self, text: Tensor, item_state: ItemState) -> tuple[Tensor, Tensor]:
         numbers = self.item_numbers(_with_age(item_state.counters, item_state.age_h))  # (N+1, C_i + 1)
@@ -274,11 +287,11 @@ def _with_age(counters: Tensor, age_h: Tensor) -> Tensor:
     return torch.cat([counters, age_h.unsqueeze(-1)], dim=-1)
 
 
-def _used_rows(items: ItemTable, *rows: Tensor) -> tuple[Tensor, ...]:
-    """The item vectors that `rows` name, row 0 first, and `rows` renumbered: a step projects no item that it lacks."""
+def _used_rows(items: ItemTable, *rows: Tensor) -> tuple[ItemTable, list[Tensor]]:
+    """The items that `rows` name, row 0 first, and `rows` renumbered: a step projects no item that it lacks."""
     used = torch.zeros(len(items), dtype=torch.bool, device=items.vectors.device)
     used[0] = True
     for some in rows:
         used[some.flatten()] = True
     number = used.cumsum(0) - 1  # (N+1,)
-    return items.vectors[used], *(number[some] for some in rows)
+    return items.rows(used), [number[some] for some in rows]

@@ -1,6 +1,7 @@
 """Typed records that pass between the layers.
 
-Letters: U users, N items, H history length, C candidates, K slate positions, S slates, B rows, T tasks, D text width.
+Letters: U users, N items, H history length, C candidates, K slate positions, S slates, B rows, T tasks, D text width,
+V image width, Q searched texts.
 """
 
 from collections.abc import Callable
@@ -37,18 +38,28 @@ class TensorRecord:
 
 @dataclass(frozen=True)
 class ItemTable(TensorRecord):
-    """Text vectors by item row, as the encoder gave them; row 0 is all zeros and is padding or an unknown item.
+    """Vectors by item row, as they came; row 0 is all zeros and is padding or an unknown item.
 
     Rows beyond the items' are texts that people searched for.
     """
 
-    vectors: Tensor  # (N+1+Q, D)
+    vectors: Tensor  # (N+1+Q, D) of the texts, by the encoder
+    images: Tensor  # (N+1+Q, V) zeros where there is none; V = 0 for a catalogue without images
 
     @classmethod
-    def from_numpy(cls, array: NDArray[np.floating]) -> "ItemTable":
-        """array: (N, D); item n of it becomes row n + 1."""
-        vectors = torch.as_tensor(np.asarray(array, dtype=np.float32))
-        return cls(torch.cat([torch.zeros(1, vectors.shape[1]), vectors]))
+    def of_texts(cls, vectors: Tensor) -> "ItemTable":
+        """vectors: (N+1+Q, D), row 0 zeros; no images."""
+        return cls(vectors, vectors.new_zeros(len(vectors), 0))
+
+    @classmethod
+    def from_numpy(cls, vectors: NDArray[np.floating], images: NDArray[np.floating] | None = None) -> "ItemTable":
+        """vectors: (N, D) and images: (N, V); item n of them becomes row n + 1."""
+        images = np.zeros((len(vectors), 0)) if images is None else images
+        return cls(*(_below_zeros(torch.as_tensor(np.asarray(array, dtype=np.float32))) for array in (vectors, images)))
+
+
+def _below_zeros(rows: Tensor) -> Tensor:
+    return torch.cat([torch.zeros(1, rows.shape[1]), rows])
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from models.ranker import Ranker
 
-_OWN = ("skip.bias", "tower_bias")  # base rates
+_OWN = ("skip.bias", "tower_bias", "fusion.")  # base rates; nothing says that both domains' image vectors are of one make
 _BY_TASK = {"heads.weight": 0, "skip.weight": 0, "rate_gain": 0, "relevance_gain": 0, "position_term": 1}  # the axis of the tasks
 
 
@@ -27,7 +27,7 @@ def transferred(source: Ranker, target: Ranker) -> Ranker:
     weights, columns, own_columns = dict(source.named_parameters()), source.input_columns(), target.input_columns()
     tasks = _places(target.config.tasks, source.config.tasks)
     for name, weight in result.named_parameters():
-        if name in _OWN or name not in weights:
+        if name.startswith(_OWN) or name not in weights:
             continue
         found: Tensor = weights[name]
         if name in _BY_TASK:

@@ -1,4 +1,4 @@
-"""The catalogue as arrays: item rows, text vectors, tags and ages, the same in training, scoring and evaluation.
+"""The catalogue as arrays: item rows, text and image vectors, tags and ages, the same in training, scoring and evaluation.
 
 Row n + 1 stands for the n-th item id in sorted order; row 0 is padding and every unknown item.
 """
@@ -59,17 +59,32 @@ def build_catalogue(items: pa.Table, embeddings: pa.Table, encoder_version: str,
     vectors = np.zeros((len(ids), found.shape[1]), dtype=np.float32)
     vectors[place[place >= 0]] = found[place >= 0]
     asked = queries.filter(pc.field("encoder_version") == encoder_version) if queries is not None and len(own) else embeddings.slice(0, 0)
+    images = image_vectors(items)
     if len(asked):
         vectors = np.concatenate([vectors, _vectors(asked)])
+        images = np.concatenate([images, np.zeros((len(asked), images.shape[1]), np.float32)])
     return Catalogue(
         ids=ids,
-        table=ItemTable.from_numpy(vectors),
+        table=ItemTable.from_numpy(vectors, images),
         tags=torch.from_numpy(_tags(items)),
         published_us=np.concatenate([[0], microseconds(items.column("published_at"))]),
         available=np.concatenate([[False], items.column("available").to_numpy()]),
         hashes=np.concatenate([np.zeros(1, np.uint64), id_hash(ids.to_pylist())]),
         queries=asked["query"].combine_chunks() if len(asked) else pa.array([], pa.string()),
     )
+
+
+def image_vectors(items: pa.Table) -> NDArray[np.float32]:
+    """(N, V) in the order of the rows: V is the most frequent length; an item of another one, or of a number that is none, has zeros."""
+    column = items.column("image_vector").combine_chunks()
+    lengths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
+    if not lengths.any():
+        return np.zeros((len(items), 0), np.float32)
+    width = int(np.bincount(lengths[lengths > 0]).argmax())
+    found, fits = np.zeros((len(items), width), np.float32), lengths == width
+    found[fits] = pc.list_flatten(column.filter(pa.array(fits))).to_numpy(zero_copy_only=False).reshape(-1, width)
+    found[~np.isfinite(found).all(1)] = 0
+    return found
 
 
 def _vectors(embeddings: pa.Table) -> NDArray[np.float32]:

@@ -103,7 +103,7 @@ def save_release() -> Callable[..., None]:
             user, torch.arange(rows) % 8 + 1, counters.flip(0), torch.rand(rows) * 99, torch.rand(rows, len(CROSS)),
             torch.arange(rows) % 10, torch.rand(rows, len(tasks)), torch.ones(rows), torch.zeros(rows, dtype=torch.int64),
         )  # fmt: skip
-        ranker.fit_statistics(batch, ItemTable(torch.randn(9, text_dim)))
+        ranker.fit_statistics(batch, ItemTable.of_texts(torch.randn(9, text_dim)))
         save_ranker(ranker.eval(), folder / "ranker")
         policy = Policy(PolicyConfig(user_dim=20, candidate_dim=8, hidden=8))
         if learned:

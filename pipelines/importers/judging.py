@@ -24,10 +24,12 @@ def reason_of(kind: str, record: Record, line_bytes: int, latest: datetime, max_
     """The first reason for which ingest refuses the record; None: it is valid.
 
     ``line_bytes``: length of its line without the end of line. ``latest``: the first instant that lies in the future.
-    ``bad_json`` cannot be, and ``duplicate_conflict`` needs the other events: only ingest finds it.
+    ``bad_json`` can only be what stands in a list of numbers, and ``duplicate_conflict`` needs the other events: only ingest finds it.
     """
     if line_bytes > max_bytes:
         return "oversized"
+    if not all(isinstance(part, int | float) for part in record.get("image_vector", ())):
+        return "bad_json"
     if any(not str(record.get(name, "")).strip(" ") for name in REQUIRED[kind]):
         return "missing_key"
     if any(_of_wrong_type(name, record[name]) for name in record):

@@ -59,8 +59,8 @@ class Reaction(Cell):
         return self
 
 
-class Tags(Cell):
-    """A list of words: a cell that holds a list, or text that ``separator`` cuts."""
+class ListCell(Cell):
+    """A cell that holds a list, or text that ``separator`` cuts."""
 
     separator: str | None = Field(default=None, min_length=1)
 
@@ -129,12 +129,13 @@ class Items(_Section):
     item_id: Cell | None = None
     title: Cell
     text: Cell | None = None
-    tags: Tags | None = None
+    tags: ListCell | None = None
     category: Cell | None = None
     price: Cell | None = None
     attributes: dict[str, Cell] = Field(default_factory=dict)
     published_at: Cell | None = None
     available: Cell | None = None
+    image_vector: ListCell | None = None
     where: Conditions = ()
 
 

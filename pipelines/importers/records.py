@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pipelines.importers.cells import Row, cell, number, says_yes, text
-from pipelines.importers.mapping import Cell, Conditions, Feedback, Impressions, Items, Source, Split, Tags
+from pipelines.importers.mapping import Cell, Conditions, Feedback, Impressions, Items, ListCell, Source, Split
 from pipelines.importers.times import to_utc
 from pipelines.local.landing import Record, event_id
 
@@ -91,6 +91,7 @@ def _item(row: Row, source: Source, entry: Items) -> Record:
         "attributes": _texts(row, entry.attributes),
         "published_at": to_utc(_value(row, entry.published_at), source.time_format, source.timezone),
         "available": _flag(_text(row, entry.available)),
+        "image_vector": _numbers(row, entry.image_vector, source),
     }
 
 
@@ -115,9 +116,16 @@ def _texts(row: Row, fields: dict[str, Cell]) -> dict[str, str] | None:
     return _only_filled({name: _text(row, field) for name, field in fields.items()}) or None
 
 
-def _tags(row: Row, field: Tags | None) -> list[str] | None:
+def _tags(row: Row, field: ListCell | None) -> list[str] | None:
     found = _listed(_value(row, field), field.separator) if field else []
     return [tag for part in found if (tag := text(part))] or None
+
+
+def _numbers(row: Row, field: ListCell | None, source: Source) -> list[int | float | str | None] | None:
+    """Of a list, or of text, in brackets or not."""
+    value = _value(row, field)
+    parts = _listed(value.strip().strip("[]") if isinstance(value, str) else value, field.separator) if field else []
+    return [number(part, source.decimal) for part in parts] or None
 
 
 def _position(found: int | float | str | None, first: int) -> int | float | str | None:

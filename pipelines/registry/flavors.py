@@ -59,7 +59,10 @@ def _ranker(settings: Settings, folder: Path) -> Flavor:
         "position": 0,
     }  # fmt: skip
     newcomer = row | {"history_vectors": [], "history_age_h": [], "history_weight": []}
-    signature = _signature(columns, dict.fromkeys(config["tasks"], _number()), optional=("position", "query_vector"))
+    if config.get("image_dim"):
+        columns |= {"item_image": _list(), "history_images": _list(_list())}
+    optional = ("position", "query_vector", "item_image", "history_images")
+    signature = _signature(columns, dict.fromkeys(config["tasks"], _number()), optional)
     names = ("user_counters", "item_counters", "cross", "tasks", "encoder_version")
     metadata = {name: config[name] for name in names}
     files = _files(folder, _WEIGHTS)

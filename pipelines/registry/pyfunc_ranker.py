@@ -17,12 +17,15 @@ from models.artifacts import load_ranker
 from models.ranker import RankerConfig
 from models.records import ItemTable, RankerBatch, UserState
 
+Content = tuple[bytes, bytes]  # the numbers of a text and of an image, the latter zeros for none
+
 
 class RankerModel(PythonModel):
     """Columns are in the order that the model's metadata names; an item is known by its vector.
 
     ``position`` is optional and 0 by default: the reference position at which users are scored. ``query_vector`` is optional: the
-    encoder's vector of what was searched for.
+    encoder's vector of what was searched for. ``item_image`` and ``history_images`` are optional inputs of a ranker that reads images;
+    [] stands for an item without one.
     """
 
     def load_context(self, context: Any) -> None:
@@ -41,7 +44,7 @@ class RankerModel(PythonModel):
 def as_batch(rows: pd.DataFrame, config: RankerConfig) -> tuple[RankerBatch, ItemTable]:
     """Rows as the ranker's batch, and the distinct text vectors that they name; how well an item fits a query is computed here."""
     asked = rows["query_vector"].to_numpy() if "query_vector" in rows else np.full(len(rows), None)
-    table, item, history, query = _text_rows(rows["item_vector"], rows["history_vectors"], asked)
+    table, item, history, query = _text_rows(_contents(rows, config.image_dim), asked)
     width = history.shape[1]
     user = UserState(
         counters=_matrix(rows["user_counters"]),
@@ -68,21 +71,50 @@ def as_batch(rows: pd.DataFrame, config: RankerConfig) -> tuple[RankerBatch, Ite
     return batch, table
 
 
-def _text_rows(candidates: pd.Series, histories: pd.Series, queries: NDArray[np.object_]) -> tuple[ItemTable, Tensor, Tensor, Tensor]:
-    """The table of all distinct vectors, the row of each candidate (B,), each history (B, H), newest last, and each query (B,)."""
-    lengths = [len(history) for history in histories]
-    past = [vector for history in histories for vector in history]
+def _contents(rows: pd.DataFrame, image_dim: int) -> tuple[list[Content], list[list[Content]]]:
+    """What is known of each candidate, and of each item of its user's history."""
+    texts, histories = list(rows["item_vector"]), list(rows["history_vectors"])
+    images = rows["item_image"] if "item_image" in rows and image_dim else [None] * len(rows)
+    past = rows["history_images"] if "history_images" in rows and image_dim else [None] * len(rows)
+    candidates = [_content(text, image, image_dim) for text, image in zip(texts, images, strict=True)]
+    met = []
+    for number, (history, own) in enumerate(zip(histories, past, strict=True)):
+        own = [None] * len(history) if own is None else own
+        if len(own) != len(history):
+            counts = f"{len(history)} history_vectors and {len(own)} history_images"
+            raise ValueError(f"row {number} has {counts}, expected as many; give [] for an item without an image")
+        met.append([_content(text, image, image_dim) for text, image in zip(history, own, strict=True)])
+    return candidates, met
+
+
+def _content(text: Sequence[float], image: Sequence[float] | None, image_dim: int) -> Content:
+    found = np.zeros(image_dim, dtype=np.float32)
+    if image is not None and len(image):
+        if len(image) != image_dim:
+            raise ValueError(f"an image vector of {len(image)} numbers, expected {image_dim}")
+        found[:] = image
+    return np.asarray(text, dtype=np.float32).tobytes(), found.tobytes()
+
+
+def _text_rows(
+    contents: tuple[list[Content], list[list[Content]]], queries: NDArray[np.object_]
+) -> tuple[ItemTable, Tensor, Tensor, Tensor]:
+    """The table of all distinct contents, the row of each candidate (B,), each history (B, H), newest last, and each query (B,)."""
+    candidates, histories = contents
+    none = bytes(len(candidates[0][1]))
     asked = np.array([isinstance(query, list | np.ndarray) for query in queries])
-    vectors = [np.asarray(vector, dtype=np.float32) for vector in [*candidates, *past, *queries[asked]]]
-    number: dict[bytes, int] = {}
-    row = np.array([number.setdefault(vector.tobytes(), len(number) + 1) for vector in vectors])
-    distinct = np.stack([np.frombuffer(vector, dtype=np.float32) for vector in number])
+    wanted = [(np.asarray(query, dtype=np.float32).tobytes(), none) for query in queries[asked]]
+    past = [content for history in histories for content in history]
+    number: dict[Content, int] = {}
+    row = np.array([number.setdefault(content, len(number) + 1) for content in [*candidates, *past, *wanted]])
+    texts, images = (np.stack([np.frombuffer(part, dtype=np.float32) for part in parts]) for parts in zip(*number, strict=True))
+    lengths = [len(history) for history in histories]
     history = np.zeros((len(lengths), max([1, *lengths])), dtype=np.int64)
     for place, part in enumerate(np.split(row[len(candidates) : len(candidates) + len(past)], np.cumsum(lengths)[:-1])):
         history[place, history.shape[1] - len(part) :] = part
     query = np.zeros(len(candidates), dtype=np.int64)
     query[asked] = row[len(candidates) + len(past) :]
-    return ItemTable.from_numpy(distinct), torch.from_numpy(row[: len(candidates)]), torch.from_numpy(history), torch.from_numpy(query)
+    return ItemTable.from_numpy(texts, images), torch.from_numpy(row[: len(candidates)]), torch.from_numpy(history), torch.from_numpy(query)
 
 
 def _right_aligned(lists: Sequence[Sequence[float]], width: int) -> Tensor:

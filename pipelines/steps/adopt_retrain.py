@@ -18,6 +18,8 @@ from pipelines.steps.step import Attempt, Outcome, attempt, writer_lock
 if TYPE_CHECKING:
     from models.training import TrainState
 
+_BY_DATA = ("image_dim",)  # a catalogue may get images later on: no setting could be put back
+
 
 def run(settings: Settings) -> Outcome:
     """Learns the hours since the retrain by the hourly recipe; the next hour's candidate goes on from there, through all gates.
@@ -58,7 +60,7 @@ def _check_shape(settings: Settings, newest: str, hour: str, state: "TrainState"
     if champion is None:
         return
     served, own = load_ranker(release_folder(settings, champion.release_id) / RANKER).config, state.ranker.config
-    if other := [name for name in vars(own) if getattr(own, name) != getattr(served, name)]:
+    if other := [name for name in vars(own) if name not in _BY_DATA and getattr(own, name) != getattr(served, name)]:
         raise UserError(
             f"the retrain of {hour} differs from production in {', '.join(other)}: the lineage cannot go on from a model of another shape; "
             "set ranker.* and encoder.* back and retrain, or begin a root with the new ones"

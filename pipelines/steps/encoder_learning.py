@@ -89,7 +89,8 @@ def _quiet() -> None:
 def with_vectors(reader: ExampleReader, spec: EncoderSpec, texts: Sequence[str]) -> ExampleReader:
     """The reader with the catalogue's texts as this encoder reads them, in memory; the hours' tables get them when it is chosen."""
     vectors = Encoder.load(spec.path, spec.pooling, spec.max_tokens).encode([*texts, *reader.catalogue.queries.to_pylist()])
-    return replace(reader, catalogue=replace(reader.catalogue, table=ItemTable.from_numpy(vectors)))
+    table = replace(reader.catalogue.table, vectors=ItemTable.from_numpy(vectors).vectors)
+    return replace(reader, catalogue=replace(reader.catalogue, table=table))
 
 
 def fitted(reader: ExampleReader, hours: Sequence[str], encoder_version: str) -> TrainState:

@@ -97,7 +97,7 @@ def first_state(reader: ExampleReader, fresh: RankerBatch, learning: FinetuneSet
     config = RankerConfig(
         user_counters=reader.names, item_counters=reader.names, cross=CROSS, tasks=reader.tasks, encoder_version=encoder_version,
         text_dim=table.vectors.shape[1], dim=settings.ranker.dim, history=HISTORY, hidden=settings.ranker.hidden,
-        rate=CLICK_RATE, rate_base=CLICK_RATE_BASE, relevance=RELEVANCE,
+        rate=CLICK_RATE, rate_base=CLICK_RATE_BASE, relevance=RELEVANCE, image_dim=table.images.shape[1],
     )  # fmt: skip
     torch.manual_seed(settings.seed)
     ranker = Ranker(config)

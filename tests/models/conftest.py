@@ -76,7 +76,7 @@ def make_ranker_world() -> Callable[..., RankerWorld]:
             weight=torch.ones(rows),
             query=torch.zeros(rows, dtype=torch.int64),
         )
-        return RankerWorld(config, ItemTable(torch.cat([torch.zeros(1, 16), vectors])), batch, state)
+        return RankerWorld(config, ItemTable.of_texts(torch.cat([torch.zeros(1, 16), vectors])), batch, state)
 
     return make
 

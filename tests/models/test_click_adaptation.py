@@ -68,7 +68,7 @@ def read(make_encoder):
 
 def frozen_table(encoder, texts):
     with torch.no_grad():
-        return ItemTable(torch.cat([torch.zeros(1, 32), encoder.vectors(texts)]))
+        return ItemTable.of_texts(torch.cat([torch.zeros(1, 32), encoder.vectors(texts)]))
 
 
 def gradients(encoder, head):
@@ -102,7 +102,7 @@ def test_encoding_each_text_once_gives_the_gradients_of_encoding_it_for_each_row
     for number in range(len(rows)):  # every impression by itself, its texts encoded for it alone
         own = torch.cat([rows.item[number : number + 1], rows.user.history[number]]).unique()
         table = torch.zeros(len(texts) + 1, 32).index_put((own,), encoder.vectors([texts[row - 1] for row in own.tolist()]))
-        loss = ranker_loss(head, rows.rows(slice(number, number + 1)), ItemTable(table), settings.tower_weight) / len(rows)
+        loss = ranker_loss(head, rows.rows(slice(number, number + 1)), ItemTable.of_texts(table), settings.tower_weight) / len(rows)
         loss.backward()
         total += loss.item()
     assert value.item() == pytest.approx(total, abs=1e-5)

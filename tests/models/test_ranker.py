@@ -176,7 +176,7 @@ def make_search_world(make_ranker_world):
         match = torch.nn.functional.cosine_similarity(vectors[query], vectors[world.batch.item], dim=-1) * (query > 0)
         batch = dataclasses.replace(world.batch, query=query, cross=match.unsqueeze(1))
         config = dataclasses.replace(world.config, cross=("query_match",), relevance="query_match")
-        return dataclasses.replace(world, batch=batch, items=ItemTable(vectors), config=config)
+        return dataclasses.replace(world, batch=batch, items=ItemTable.of_texts(vectors), config=config)
 
     return make
 

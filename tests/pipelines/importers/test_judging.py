@@ -103,7 +103,9 @@ EVERYTHING = {
     "user_id": "u", "item_id": "i", "ts": "t",
     "impressions": {"position": "p", "propensity": "v", "query": "q", "context": {"d": "q"}},
     "feedback": [{"type": "k", "value": "v"}],
-    "items": {"title": "q", "price": "v", "published_at": "t", "available": "k", "tags": "q"},
+    "items": {
+        "title": "q", "price": "v", "published_at": "t", "available": "k", "tags": "q", "image_vector": {"column": "v", "separator": ","},
+    },
 }  # fmt: skip
 
 

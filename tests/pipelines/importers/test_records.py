@@ -118,12 +118,16 @@ def test_all_that_an_item_may_carry(mapped):
     item = {
         "title": "n", "text": "d", "tags": {"column": "g", "separator": ","}, "category": {"constant": "Books"}, "price": "c",
         "attributes": {"duration_s": "l", "maker": {"constant": "x"}}, "published_at": "t", "available": "ok",
+        "image_vector": {"column": "im", "separator": ","},
     }  # fmt: skip
-    ((kind, record),) = mapped([row(n="紅樓夢", d="", g="classic, novel,", c="19.9", l="60", ok="Yes")], items=item)
+    cells = row(n="紅樓夢", d="", g="classic, novel,", c="19.9", l="60", ok="Yes", im="[0.5, -1,2e-3]")
+    ((kind, record),) = mapped([cells], items=item)
     assert (kind, record) == ("items", {
         "item_id": "m1", "title": "紅樓夢", "tags": ["classic", "novel"], "category": "Books", "price": 19.9,
-        "attributes": {"duration_s": "60", "maker": "x"}, "published_at": AT, "available": True,
+        "attributes": {"duration_s": "60", "maker": "x"}, "published_at": AT, "available": True, "image_vector": [0.5, -1, 0.002],
     })  # fmt: skip
+    ((_, other),) = mapped([row(n="x", ok="", im=[0.25, 1.0])], items={"title": "n", "image_vector": "im"})
+    assert other["image_vector"] == [0.25, 1.0]
 
 
 def test_an_event_without_an_id_stays_without_unless_rows_name_it(mapped):

@@ -157,7 +157,7 @@ def save_release(folder: Path) -> None:
     user = UserState(counters, history, torch.rand(50, HISTORY), torch.rand(50, HISTORY))
     batch = RankerBatch(user, torch.arange(50) % 8 + 1, counters.flip(0), torch.rand(50) * 99, torch.rand(50, len(CROSS)),
                         torch.arange(50) % 10, torch.rand(50, 3), torch.ones(50), torch.zeros(50, dtype=torch.int64))  # fmt: skip
-    ranker.fit_statistics(batch, ItemTable(torch.randn(9, TEXT_DIM)))
+    ranker.fit_statistics(batch, ItemTable.of_texts(torch.randn(9, TEXT_DIM)))
     save_ranker(ranker.eval(), folder / "ranker")
     save_policy(Policy(PolicyConfig(user_dim=20, candidate_dim=8, hidden=8)).eval(), folder / "policy")
 

@@ -25,6 +25,7 @@ torch.set_num_threads(1)
 CONFIG = RankerConfig(
     user_counters=("clicks", "shows"), item_counters=("clicks", "shows", "age"), cross=("affinity", "query_match"),
     tasks=("click", "watch"), encoder_version="made-up", text_dim=6, dim=4, history=5, hidden=8, positions=4, relevance="query_match",
+    image_dim=4,
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import torch
 from models.encoder import Encoder
 from models.encoder_files import default_encoder_path
 from models.records import ItemTable, RankerBatch, UserState
+from pipelines.registry.pyfunc_ranker import as_batch
 from pipelines.registry.runs import tracked_run
 from pipelines.registry.versions import model_name, register
 
@@ -36,7 +37,7 @@ import models
 answers["code"] = models.__file__
 json.dump(answers, open(sys.argv[3], "w"))
 """
-ROWS, ITEMS = 9, 7
+ROWS, ITEMS, IMAGE_DIM = 9, 7, 4
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,10 @@ def world() -> tuple[RankerBatch, ItemTable]:
         torch.rand(ROWS, 2, generator=draw) * 9, history, torch.rand(ROWS, 5, generator=draw) * 99 * known,
         torch.rand(ROWS, 5, generator=draw) * known,
     )  # fmt: skip
-    items = ItemTable.from_numpy(np.random.default_rng(3).normal(size=(ITEMS + 2, 6)))  # the last two are searches
+    random = np.random.default_rng(3)
+    vectors, images = random.normal(size=(ITEMS + 2, 6)), random.normal(size=(ITEMS + 2, IMAGE_DIM))  # the last two are searches
+    images[[2, *range(ITEMS, ITEMS + 2)]] = 0
+    items = ItemTable.from_numpy(vectors, images)
     query = torch.tensor([0, 0, ITEMS + 1] * 2 + [0, 0, ITEMS + 2])
     match = torch.nn.functional.cosine_similarity(items.vectors[query], items.vectors[item]) * (query > 0)
     batch = RankerBatch(
@@ -74,9 +78,15 @@ def as_rows(batch: RankerBatch, items: ItemTable) -> dict[str, list]:
         "position": batch.position.tolist(),
         "item_vector": items.vectors[batch.item].tolist(),
         "history_vectors": [items.vectors[row[keep]].tolist() for row, keep in zip(batch.user.history, known, strict=True)],
+        "item_image": [_image(items, row) for row in batch.item],
+        "history_images": [[_image(items, row) for row in history[keep]] for history, keep in zip(batch.user.history, known, strict=True)],
         "history_age_h": [row[keep].tolist() for row, keep in zip(batch.user.history_age_h, known, strict=True)],
         "history_weight": [row[keep].tolist() for row, keep in zip(batch.user.history_weight, known, strict=True)],
     }
+
+
+def _image(items: ItemTable, row: int) -> list[float]:
+    return items.images[row].tolist() if items.images[row].any() else []
 
 
 @pytest.fixture
@@ -129,7 +139,15 @@ def test_a_stranger_gets_what_the_torch_models_give(answers, make_ranker, make_p
         example = answers[f"recloop-social-{kind} example"]
         assert {len(column) for column in example.values()} == {rows}
     optional = {column["name"] for column in answers["recloop-social-ranker inputs"] if not column["required"]}
-    assert optional == {"position", "query_vector"}
+    assert optional == {"position", "query_vector", "item_image", "history_images"}
+
+
+def test_images_that_do_not_fit_are_one_line(world, make_ranker):
+    config, rows = make_ranker(23)[0].config, pd.DataFrame(as_rows(*world))
+    with pytest.raises(ValueError, match="an image vector of 3 numbers, expected 4"):
+        as_batch(rows.assign(item_image=[[0.5] * 3] * ROWS), config)
+    with pytest.raises(ValueError, match=r"row 1 has \d history_vectors and 9 history_images, expected as many"):
+        as_batch(rows.assign(history_images=[*rows["history_images"][:1], *[[[0.5] * 4] * 9] * (ROWS - 1)]), config)
 
 
 def test_without_a_position_users_are_scored_at_the_first(world, make_ranker):

@@ -1,8 +1,10 @@
 """A full retrain and a search on a root without Spark: what they leave in MLflow, the ledger and the metrics, and what they leave alone."""
 
+import pyarrow as pa
 import pytest
 import structlog
 import torch
+from deltalake import DeltaTable, write_deltalake
 from typer.testing import CliRunner
 
 from models.artifacts import save_ranker
@@ -11,7 +13,7 @@ from pipelines.errors import UserError
 from pipelines.hours import end_of, shift
 from pipelines.lake import ledger
 from pipelines.lake.metrics import read_metrics
-from pipelines.lake.tables import table_version
+from pipelines.lake.tables import table_path, table_version
 from pipelines.registry.client import call
 from pipelines.registry.provenance import run_tags
 from pipelines.registry.releases import ReleaseRow, append_decision, release_folder
@@ -124,6 +126,18 @@ def test_a_retrain_of_another_shape_is_not_gone_on_from(root, lineage, retrained
     with pytest.raises(UserError, match=r"retrain of .* differs from production in hidden"):
         adopt_retrain.run(wider)
     assert not adopted_folder(root, HOURS[-2]).exists()
+
+
+def test_a_catalogue_that_got_images_is_read_with_them_after_an_adopted_retrain(root, lineage, retrained, note_done):
+    path = str(table_path(root, "items"))
+    items = DeltaTable(path).to_pyarrow_table()
+    images = pa.array([[float(n % 3), 1.0, -float(n)] for n in range(len(items))], items.schema.field("image_vector").type)
+    write_deltalake(path, items.set_column(items.schema.get_field_index("image_vector"), "image_vector", images), mode="overwrite")
+    note_done(root, "ingest", HOURS, {"items": table_version(root, "items")})
+    assert base_state(root, HOURS[-1], encoder_spec(root).version).ranker.config.image_dim == 0
+    retrained(root, HOURS[-2])
+    assert adopt_retrain.run(root).status == "done"
+    assert base_state(root, HOURS[-1], encoder_spec(root).version).ranker.config.image_dim == 3
 
 
 def test_a_retrain_that_nothing_was_compared_with_says_so():
