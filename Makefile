@@ -40,6 +40,7 @@ bench-ranker: setup
 
 bench-stream: setup
 	@$(BIN)/python -m benchmarks.ranker.stream
+	@$(BIN)/python -m benchmarks.ranker.learning_policies
 
 # Names what recloop made, and never the folder itself: RECLOOP_HOME may hold other things too.
 clean: down

@@ -34,7 +34,7 @@ HALF_LIFE_H = {"none": float("inf"), "slow": 720.0, "medium": 168.0, "fast": 48.
 START, HISTORY_H, WARM_H, JUDGED_H = "2026-03-01T00", 72, 168, 168
 USERS, ITEMS, SLATES_AN_HOUR, SLATE = 300, 400, 100, 10
 BASE, TASTE_STD, APPEAL_STD, POSITION = -2.0, 1.0, 0.7, -0.1
-LIMIT = "Bayes filter"
+LIMIT, CANDIDATES = "Bayes filter", "candidates.parquet"
 TOPICS = {
     "gardening": "soil seeds roses hedge compost", "sailing": "yacht harbour mast tide regatta", "baking": "bread dough oven cake flour",
     "cycling": "bicycle peloton gears saddle climb", "astronomy": "telescope planet comet galaxy orbit",
@@ -141,8 +141,8 @@ def _write(settings: Settings, kind: str, name: str, records: Iterator[dict]) ->
             file.write(json.dumps(record) + "\n")
 
 
-def judged(home: Path, speed: str, seed: int) -> Scored:
-    """The arms and the filter on the slates of the judged week."""
+def prepared(home: Path, speed: str, seed: int) -> tuple[Settings, dict[str, float]]:
+    """A root with the tables of the stream, the judged slates in ``home / CANDIDATES``, and the filter's log odds (see ``landed``)."""
     (home / "recloop.yaml").write_text(f"domain: video\nseed: {seed}\nlake: {{start_hour: {START}, now: loop}}\n")
     settings = load_settings(home, {})
     limit, last = landed(settings, speed, seed), shift(START, WARM_H + JUDGED_H - 1)
@@ -152,12 +152,22 @@ def judged(home: Path, speed: str, seed: int) -> Scored:
     finally:
         down(settings)
     shown = shown_candidates(settings)
-    shown = shown.filter(pc.greater_equal(shown["ts"], parse_hour(shift(START, WARM_H))))
-    pq.write_table(shown, home / "candidates.parquet")
-    scored = evaluate(settings, home / "candidates.parquet", home / "scored.parquet")
-    keys = [f"{request} {item}" for request, item in zip(shown["impression_id"].to_pylist(), shown["item"].to_pylist(), strict=True)]
-    logits = {**scored.logits, LIMIT: np.array([limit[key] for key in keys])}
+    pq.write_table(shown.filter(pc.greater_equal(shown["ts"], parse_hour(shift(START, WARM_H)))), home / CANDIDATES)
+    return settings, limit
+
+
+def judged(home: Path, speed: str, seed: int) -> Scored:
+    """The arms and the filter on the slates of the judged week."""
+    settings, limit = prepared(home, speed, seed)
+    scored = evaluate(settings, home / CANDIDATES, home / "scored.parquet")
+    requests, items = (scored.table[name].to_pylist() for name in ("impression_id", "item"))
+    filtered = [limit[f"{request} {item}"] for request, item in zip(requests, items, strict=True)]
+    logits = {**scored.logits, LIMIT: np.array(filtered)}
     return Scored(scored.table, logits, scored.known_user, scored.known_item)
+
+
+def workload(speed: str) -> str:
+    return f"{SLATES_AN_HOUR} slates an hour, the second week judged, half-life of tastes and appeals {HALF_LIFE_H[speed]} h"
 
 
 def main() -> None:
@@ -165,8 +175,7 @@ def main() -> None:
     for speed in sys.argv[1:] or HALF_LIFE_H:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
             found = judged(Path(scratch), speed, seed)
-        workload = f"{SLATES_AN_HOUR} slates an hour, the second week judged, half-life of tastes and appeals {HALF_LIFE_H[speed]} h"
-        write_gains(found, f"stream_{speed}", f"made-up stream, drift {speed}", {"frozen weights": ("1", 0.0)}, workload)
+        write_gains(found, f"stream_{speed}", f"made-up stream, drift {speed}", {"frozen weights": ("1", 0.0)}, workload(speed))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The retrain on several processes through Spark's ``TorchDistributor``: gloo on CPUs, nccl where each process has a GPU."""
+"""The retrain on several processes through Spark's ``TorchDistributor``, on CPUs (gloo)."""
 
 import contextlib
 import logging
