@@ -45,6 +45,12 @@ def test_the_page_of_tables_is_made_from_the_contracts():
     assert (DOCS / "tables.md").read_text(encoding="utf-8") == render(), "run: python -m pipelines.lake.table_docs > docs/tables.md"
 
 
+def test_the_example_of_off_policy_evaluation_runs(capsys):
+    (code,) = re.findall(r"```python\n(.*?)```", (DOCS / "off-policy.md").read_text(encoding="utf-8"), flags=re.S)
+    exec(code, {})
+    assert re.fullmatch(r"Interval\(mean=.*\) (not shown|better|worse)\n", capsys.readouterr().out)
+
+
 def test_the_readmes_figures_are_those_of_the_benchmarks():
     spec = importlib.util.spec_from_file_location("readme_table", DOCS.parent / "benchmarks" / "readme_table.py")
     module = importlib.util.module_from_spec(spec)

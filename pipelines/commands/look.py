@@ -98,6 +98,27 @@ def evaluate(
 
 
 @app.command(rich_help_panel=PANEL)
+def ope(
+    log: Annotated[Path, typer.Argument(help="Parquet: reward, propensity, target_propensity, and what docs/off-policy.md lists.")],
+    policy: Annotated[Path | None, typer.Option(help="Parquet with what the judged policy would have done, row by row of LOG.")] = None,
+    estimators: Annotated[str, typer.Option(help="Names with commas between them; without it all that the columns allow.")] = "",
+    clip: Annotated[float, typer.Option(min=1, help="Largest importance weight.")] = float("inf"),
+    margin: Annotated[float, typer.Option(min=0, help="Loss of reward a decision that counts as not worse.")] = 0.0,
+    uniform: Annotated[bool, typer.Option("--uniform", help="The log was drawn uniformly: its propensities are all the same.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON instead.")] = False,
+) -> None:
+    """Value a policy from what another one showed: no framework's objects, a table of logged decisions."""
+    from pipelines.evaluation.decision_log import judged
+    from pipelines.local.ope_screen import print_judged
+
+    found = judged(log, policy, tuple(name.strip() for name in estimators.split(",") if name.strip()), clip, margin, uniform)
+    if as_json:
+        print_json(found)
+    else:
+        print_judged(new_console(), found)
+
+
+@app.command(rich_help_panel=PANEL)
 def report(
     context: typer.Context,
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("recloop-report.html"),
