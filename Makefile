@@ -1,7 +1,7 @@
 # make demo: set up and run the loop. make test: everything that CI runs. State lies in $RECLOOP_HOME, default .recloop/.
 BIN := .venv/bin
 
-.PHONY: setup demo up down test test-faults lint bench bench-ranker bench-stream clean lock
+.PHONY: setup demo up down test test-faults lint bench bench-ranker bench-stream bench-policy clean lock
 
 setup:
 	@sh pipelines/local/setup.sh
@@ -41,6 +41,12 @@ bench-ranker: setup
 bench-stream: setup
 	@$(BIN)/python -m benchmarks.ranker.stream
 	@$(BIN)/python -m benchmarks.ranker.learning_policies
+
+# obp is taken without what it asks for, which would change the locked environment.
+bench-policy: setup
+	@$(BIN)/uv pip install --quiet --no-deps -r benchmarks/off_policy/requirements.txt
+	@$(BIN)/python -m benchmarks.off_policy.against_obp
+	@$(BIN)/python -m benchmarks.off_policy.coverage
 
 # Names what recloop made, and never the folder itself: RECLOOP_HOME may hold other things too.
 clean: down

@@ -15,7 +15,9 @@ def render() -> str:
 
 
 def _row(result: dict) -> str:
-    if "difference" in result:
+    if "measured" in result:
+        measured, goal = result["measured"], result["goal_text"]
+    elif "difference" in result:
         measured = f"{result['ours']:.2f} against {result['peer']:.2f} ({result['peer_name']}): {result['difference']:+.3f} "
         measured += f"[{result['low']:.3f}, {result['high']:.3f}], {result['unit']}, {result['slates']:,} slates of {result['hours']} hours"
         others = {arm: found["reward"] for arm, found in result["arms"].items() if arm not in ("loop", "frozen_all")}
