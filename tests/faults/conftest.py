@@ -1,4 +1,7 @@
-"""A small root whose third hour stands ready: before each of its steps a copy to be killed in, after each the undisturbed tables."""
+"""A small root whose third hour stands ready: before each of its steps a copy to be killed in, after each the undisturbed tables.
+
+A copy has an MLflow of its own, from what the root's held then: in a shared one it would find what another copy registered.
+"""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -12,6 +15,8 @@ from pipelines.local.services import down, ensure_mlflow
 from pipelines.settings import Settings, load_settings
 from tests.faults.small_loop import HOURS, START, STEPS, finish_step, land_history, land_reactions
 
+LEARNING = STEPS[2:]
+
 
 @dataclass(frozen=True)
 class Staged:
@@ -21,28 +26,32 @@ class Staged:
     after: dict[str, Path]
 
 
-@pytest.fixture(scope="session")
-def mlflow_url(tmp_path_factory) -> Iterator[str]:
-    settings = load_settings(tmp_path_factory.mktemp("mlflow-server"), {})
-    try:
-        yield ensure_mlflow(settings)
-    finally:
-        down(settings)
+def copied(home: Path, to: Path) -> Path:
+    """The root without its record of running services."""
+    return Path(shutil.copytree(home, to, ignore=shutil.ignore_patterns("services.json")))
 
 
 @pytest.fixture(scope="session")
-def staged(tmp_path_factory, spark_server, mlflow_url) -> Staged:
+def staged(tmp_path_factory, spark_server) -> Staged:
     folder = tmp_path_factory.mktemp("faults")
     home = folder / "clean"
     home.mkdir()
     values = {
-        "lake": {"start_hour": START, "now": "loop"}, "spark": {"remote": spark_server}, "mlflow": {"tracking_uri": mlflow_url},
+        "lake": {"start_hour": START, "now": "loop"}, "spark": {"remote": spark_server},
         "slates": {"size": 5, "candidates": 12, "seen_days": 0}, "policy": {"steps": 5}, "ranker": {"dim": 8, "hidden": 8},
     }  # fmt: skip
     (home / "recloop.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     land_history(home)
-    learning = STEPS[2:]
-    for step in (STEPS[0], *learning, STEPS[1]):
+    settings = load_settings(home, {})
+    try:
+        ensure_mlflow(settings)
+        return _stages(home, folder)
+    finally:
+        down(settings)
+
+
+def _stages(home: Path, folder: Path) -> Staged:
+    for step in (STEPS[0], *LEARNING, STEPS[1]):
         finish_step(home, step, HOURS[0])
     for hour in HOURS[1:]:
         land_reactions(home, hour)
@@ -51,19 +60,37 @@ def staged(tmp_path_factory, spark_server, mlflow_url) -> Staged:
                 finish_step(home, step, hour)
     before, after = {}, {}
     for step in STEPS:
-        before[step] = Path(shutil.copytree(home, folder / f"before {step}"))
+        before[step] = copied(home, folder / f"before {step}")
         finish_step(home, step, HOURS[-1])
-        after[step] = Path(shutil.copytree(home, folder / f"after {step}"))
+        after[step] = copied(home, folder / f"after {step}")
     return Staged(before, after)
 
 
 @pytest.fixture
-def root_before(staged, tmp_path, ending_roots) -> Callable[[str], Settings]:
-    """A fresh copy of the root as it is before the step."""
+def root_copy(tmp_path, ending_roots) -> Iterator[Callable[[Path], Settings]]:
+    """A fresh copy of a staged root; its services end with the test."""
+    copies: list[Settings] = []
 
-    def copy(step: str) -> Settings:
-        settings = load_settings(Path(shutil.copytree(staged.before[step], tmp_path / "root with späce")), {})
+    def copy(home: Path) -> Settings:
+        settings = load_settings(copied(home, tmp_path / f"root with späce {len(copies)}"), {})
+        copies.append(settings)
         ending_roots.append(settings)
+        if home.name.split()[-1] in LEARNING:
+            ensure_mlflow(settings)
         return settings
 
-    return copy
+    yield copy
+    for settings in copies:
+        down(settings)
+
+
+@pytest.fixture
+def root_before(staged, root_copy) -> Callable[[str], Settings]:
+    """A copy of the root as it is before the step."""
+    return lambda step: root_copy(staged.before[step])
+
+
+@pytest.fixture
+def root_after(staged, root_copy) -> Callable[[str], Settings]:
+    """A copy of the root as the step left it."""
+    return lambda step: root_copy(staged.after[step])

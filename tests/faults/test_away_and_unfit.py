@@ -1,8 +1,5 @@
 """MLflow away, a release of no numbers, an hour in which nothing happened (faults 11, 14 and 17)."""
 
-import shutil
-from pathlib import Path
-
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -60,9 +57,8 @@ def test_a_release_of_no_numbers_scores_nobody_and_is_one_line(root_before, stag
 
 
 @pytest.mark.faults
-def test_an_hour_in_which_nothing_happened_is_scored_and_teaches_nothing(staged, tmp_path, ending_roots):
-    settings = load_settings(Path(shutil.copytree(staged.after["promote_models"], tmp_path / "root")), {})
-    ending_roots.append(settings)
+def test_an_hour_in_which_nothing_happened_is_scored_and_teaches_nothing(root_after):
+    settings = root_after("promote_models")
     empty, before = shift(HOURS[-1], 1), said(settings)
     outcomes = {step: finish_step(settings.home, step, empty).split(":")[0] for step in STEPS}
     learning = dict.fromkeys(("finetune_ranker", "refresh_policy", "promote_models"), "unchanged")

@@ -54,8 +54,8 @@ def test_a_step_killed_at_a_boundary_and_run_again_is_an_undisturbed_one(root_be
 
 @pytest.mark.faults
 @pytest.mark.parametrize("step", STEPS)
-def test_a_finished_step_run_again_says_unchanged_and_changes_nothing(root_before, staged, step):
-    after = load_settings(staged.after[step], {})
+def test_a_finished_step_run_again_says_unchanged_and_changes_nothing(root_after, step):
+    after = root_after(step)
     before = said(after)
     assert finish_step(after.home, step, HOURS[-1]).startswith("unchanged")
     assert said(after) == before
