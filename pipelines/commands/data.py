@@ -28,10 +28,21 @@ def init(
 @app.command(name="demo-data", rich_help_panel=PANEL)
 def demo_data(
     context: typer.Context,
-    kind: Annotated[Literal["movielens", "made-up"], typer.Argument(help="Whose titles and rating histories.")] = "movielens",
+    kind: Annotated[Literal["movielens", "made-up", "open-bandit"], typer.Argument(
+        help="Whose titles and rating histories; open-bandit: a log of decisions for `recloop ope`, in the folder at hand.",
+    )] = "movielens",
     speed: Annotated[Literal["slow", "medium", "fast"], typer.Option(help="How fast tastes drift.")] = "medium",
 ) -> None:
-    """Write a demo's catalogue and rating histories as landing files, once a root."""
+    """Write a demo's catalogue and rating histories as landing files, once a root; or a log of decisions."""
+    if kind == "open-bandit":
+        from pathlib import Path
+
+        from pipelines.local.open_bandit import write_open_bandit
+
+        log = write_open_bandit(Path(), settings_of(context).home / "cache")
+        print(f"written: {log.path}, {log.rows:,} decisions of Thompson sampling in a fashion shop; try `recloop ope {log.path}`")
+        print(f"what it judges, random, was shown beside it: {log.shown:,} decisions earned {log.earned:.5f} each")
+        return
     from pipelines.local.demo_data import write_demo_data
 
     written = write_demo_data(settings_of(context), kind, speed)
