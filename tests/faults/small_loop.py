@@ -5,11 +5,13 @@ import json
 import signal
 import subprocess
 import sys
+from collections import Counter
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from deltalake import DeltaTable
 
 from models.hashing import id_hash, uniform
@@ -21,6 +23,7 @@ HOURS = [shift(START, number) for number in range(3)]
 SIGKILLED = -signal.SIGKILL
 STEPS = ("build_features", "score_users", "finetune_ranker", "refresh_policy", "promote_models")
 USERS, ITEMS = [f"u{n}" for n in range(16)], [f"i{n}" for n in range(30)]
+ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # as in this process: sums over threads differ in their last digits
 RUN = """
 import sys
 from pathlib import Path
@@ -32,6 +35,7 @@ print(f"{outcome.status}: {outcome.detail}", flush=True)
 import os
 os._exit(0)
 """
+torch.set_num_threads(1)
 
 
 def land(home: Path, kind: str, name: str, records: list[dict[str, object]]) -> None:
@@ -77,7 +81,7 @@ def land_reactions(home: Path, hour: str) -> None:
 def start_step(home: Path, step: str, hour: str, **environ: str) -> subprocess.Popen[str]:
     """The step of the hour in a process of its own."""
     command = [sys.executable, "-c", RUN, str(home), step, hour]
-    return subprocess.Popen(command, env=environment(**environ), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, env=environment(**ONE_THREAD, **environ), text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def run_step(home: Path, step: str, hour: str, failpoint: str | None = None) -> subprocess.CompletedProcess[str]:
@@ -100,6 +104,16 @@ def said(settings: Settings) -> dict[str, list[str]]:
         files = (path for path in (settings.home / folder).rglob("*") if path.is_file())
         found[f"files of {folder}"] = sorted(f"{path.relative_to(settings.home)} {sha256(path.read_bytes()).hexdigest()}" for path in files)
     return found
+
+
+def differing(found: dict[str, list[str]], wanted: dict[str, list[str]]) -> list[str]:
+    """What only one of them says: + ``found``, - ``wanted``."""
+    sides = (("+", found, wanted), ("-", wanted, found))
+    return [
+        f"{sign} {name}: {row}"
+        for name in sorted({*found, *wanted}) for sign, own, other in sides
+        for row in (Counter(own.get(name, [])) - Counter(other.get(name, []))).elements()
+    ]  # fmt: skip
 
 
 def _rows(path: Path) -> list[str]:
