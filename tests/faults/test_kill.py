@@ -13,10 +13,10 @@ COMMITS = (
     "ingest:commit:impressions", "ingest:commit:feedback", "build_increments:commit:user_hour", "build_increments:commit:item_hour",
     "build_examples:commit:training_examples", "build_features:commit:user_features", "build_features:commit:item_features",
 )  # fmt: skip
-BOUNDARIES = {
+BOUNDARIES = {  # nothing is written between the end of a step of the data half and the start of the next
     "build_features": (
         "ingest:before_frozen", "ingest:after_frozen", *COMMITS,
-        *(f"{name}:{where}" for name in DATA for where in ("start", "before_done", "after_done")),
+        "ingest:start", *(f"{name}:{where}" for name in DATA for where in ("before_done", "after_done")),
     ),
     "score_users": (
         "score_users:start", "score_users:before_frozen", "score_users:after_frozen", "score_users:commit:slate_decisions",
