@@ -41,6 +41,7 @@ bench-ranker: setup
 bench-stream: setup
 	@$(BIN)/python -m benchmarks.ranker.stream
 	@$(BIN)/python -m benchmarks.ranker.learning_policies
+	@$(BIN)/python -m benchmarks.ranker.transfer
 
 # obp is taken without what it asks for, which would change the locked environment.
 bench-policy: setup

@@ -11,13 +11,12 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.ranker.results import write_gains
-from benchmarks.ranker.stream import CANDIDATES, prepared, workload
+from benchmarks.ranker.stream import CANDIDATES, SEED, World, prepared, workload
 from pipelines.evaluation.evaluate import evaluate
 from pipelines.evaluation.figures import Scored
 from pipelines.evaluation.walk import HOURLY
 from pipelines.settings import load_settings
 
-SEED = 7
 LEAST = -0.001  # a policy that is better by more than this should be the default
 TIMES = {"a third of the learning rate": 1 / 3, "three times the learning rate": 3.0}
 REPLAY = {"no replay": 0.0, "half as much replay": 0.5, "twice the replay": 2.0}
@@ -32,7 +31,7 @@ def policies(lr: float, replay_ratio: float) -> dict[str, dict[str, str]]:
 
 def compared(home: Path, speed: str) -> Scored:
     """The hourly arm of every policy, and frozen weights, on the judged week."""
-    settings, _ = prepared(home, speed, SEED)
+    settings, _ = prepared(home, World(speed, SEED))
     logits = {}
     for name, environ in policies(settings.ranker.lr, settings.ranker.replay_ratio).items():
         scored = evaluate(load_settings(home, environ), home / CANDIDATES, home / "scored.parquet")

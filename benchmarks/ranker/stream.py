@@ -11,7 +11,7 @@ first week of slates; judged is the second. Writes one file a speed into benchma
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -32,6 +32,7 @@ from pipelines.steps import build_features
 
 HALF_LIFE_H = {"none": float("inf"), "slow": 720.0, "medium": 168.0, "fast": 48.0}
 START, HISTORY_H, WARM_H, JUDGED_H = "2026-03-01T00", 72, 168, 168
+SEED = 7
 USERS, ITEMS, SLATES_AN_HOUR, SLATE = 300, 400, 100, 10
 BASE, TASTE_STD, APPEAL_STD, POSITION = -2.0, 1.0, 0.7, -0.1
 LIMIT, CANDIDATES = "Bayes filter", "candidates.parquet"
@@ -42,6 +43,16 @@ TOPICS = {
     "volcanoes": "lava crater eruption magma ash",
 }  # fmt: skip
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class World:
+    """``topics``: names of TOPICS; ``history_h``: hours of clicks before the first slate."""
+
+    speed: str
+    seed: int
+    topics: Sequence[str] = tuple(TOPICS)
+    history_h: int = HISTORY_H
 
 
 @dataclass
@@ -64,9 +75,9 @@ class Process:
 class Filter:
     """Means and variances of tastes (U, topics) and appeals (N,), by the true parameters."""
 
-    def __init__(self, keep: float) -> None:
+    def __init__(self, keep: float, topics: int) -> None:
         self._keep = keep
-        shapes = {"taste": ((USERS, len(TOPICS)), TASTE_STD), "appeal": ((ITEMS,), APPEAL_STD)}
+        shapes = {"taste": ((USERS, topics), TASTE_STD), "appeal": ((ITEMS,), APPEAL_STD)}
         self._mean = {name: np.zeros(shape) for name, (shape, _) in shapes.items()}
         self._var = {name: np.full(shape, std**2) for name, (shape, std) in shapes.items()}
         self._std = {name: std for name, (_, std) in shapes.items()}
@@ -94,20 +105,20 @@ class Filter:
             self._var[name][place] = variance - variance**2 * p * (1 - p) / shared
 
 
-def landed(settings: Settings, speed: str, seed: int) -> dict[str, float]:
+def landed(settings: Settings, world: World) -> dict[str, float]:
     """Writes the stream as landing files; the filter's log odds by ``<request> <item>``, each before its hour was learned."""
-    rng, names = np.random.default_rng(seed), list(TOPICS)
-    topic = rng.integers(0, len(TOPICS), ITEMS)
-    taste = Process.begin(rng, (USERS, len(TOPICS)), TASTE_STD, HALF_LIFE_H[speed])
-    appeal = Process.begin(rng, (ITEMS,), APPEAL_STD, HALF_LIFE_H[speed])
-    known, limit = Filter(taste.keep), {}
+    rng, names = np.random.default_rng(world.seed), list(world.topics)
+    topic = rng.integers(0, len(names), ITEMS)
+    taste = Process.begin(rng, (USERS, len(names)), TASTE_STD, HALF_LIFE_H[world.speed])
+    appeal = Process.begin(rng, (ITEMS,), APPEAL_STD, HALF_LIFE_H[world.speed])
+    known, limit = Filter(taste.keep, len(names)), {}
     words = [rng.choice(TOPICS[names[t]].split(), 3, replace=False) for t in topic]
-    published = (parse_hour(START) - timedelta(hours=HISTORY_H + 1)).isoformat()
+    published = (parse_hour(START) - timedelta(hours=world.history_h + 1)).isoformat()
     _write(settings, "items", "items", (
         {"item_id": f"i{n}", "title": " ".join(words[n]), "tags": [names[topic[n]]], "published_at": published} for n in range(ITEMS)
     ))  # fmt: skip
     shown, clicked = [], []
-    for number in range(-HISTORY_H, WARM_H + JUDGED_H):
+    for number in range(-world.history_h, WARM_H + JUDGED_H):
         hour = shift(START, number)
         user = np.repeat(rng.integers(0, USERS, SLATES_AN_HOUR), SLATE)
         item = np.concatenate([rng.choice(ITEMS, SLATE, replace=False) for _ in range(SLATES_AN_HOUR)])
@@ -116,7 +127,7 @@ def landed(settings: Settings, speed: str, seed: int) -> dict[str, float]:
         click = rng.random(len(logit)) < 1 / (1 + np.exp(-logit))
         predicted = known.logits(user, topic[item], item)
         for row in range(len(logit)):
-            request = f"r{number + HISTORY_H}-{row // SLATE}"
+            request = f"r{number + world.history_h}-{row // SLATE}"
             at = parse_hour(hour) + timedelta(seconds=int(row // SLATE) * 30 + 1)
             about = {"request_id": request, "user_id": f"u{user[row]}", "item_id": f"i{item[row]}"}
             if number > 0:
@@ -141,24 +152,24 @@ def _write(settings: Settings, kind: str, name: str, records: Iterator[dict]) ->
             file.write(json.dumps(record) + "\n")
 
 
-def prepared(home: Path, speed: str, seed: int) -> tuple[Settings, dict[str, float]]:
-    """A root with the tables of the stream, the judged slates in ``home / CANDIDATES``, and the filter's log odds (see ``landed``)."""
-    (home / "recloop.yaml").write_text(f"domain: video\nseed: {seed}\nlake: {{start_hour: {START}, now: loop}}\n")
+def prepared(home: Path, world: World, judged_from: int = WARM_H) -> tuple[Settings, dict[str, float]]:
+    """A root with the tables of the stream, its slates from this hour on in ``home / CANDIDATES``, and the filter's log odds."""
+    (home / "recloop.yaml").write_text(f"domain: video\nseed: {world.seed}\nlake: {{start_hour: {START}, now: loop}}\n")
     settings = load_settings(home, {})
-    limit, last = landed(settings, speed, seed), shift(START, WARM_H + JUDGED_H - 1)
+    limit, last = landed(settings, world), shift(START, WARM_H + JUDGED_H - 1)
     try:
         ensure_spark(settings)
         build_features.run(settings, last, at_most=WARM_H + JUDGED_H)
     finally:
         down(settings)
     shown = shown_candidates(settings)
-    pq.write_table(shown.filter(pc.greater_equal(shown["ts"], parse_hour(shift(START, WARM_H)))), home / CANDIDATES)
+    pq.write_table(shown.filter(pc.greater_equal(shown["ts"], parse_hour(shift(START, judged_from)))), home / CANDIDATES)
     return settings, limit
 
 
-def judged(home: Path, speed: str, seed: int) -> Scored:
+def judged(home: Path, world: World) -> Scored:
     """The arms and the filter on the slates of the judged week."""
-    settings, limit = prepared(home, speed, seed)
+    settings, limit = prepared(home, world)
     scored = evaluate(settings, home / CANDIDATES, home / "scored.parquet")
     requests, items = (scored.table[name].to_pylist() for name in ("impression_id", "item"))
     filtered = [limit[f"{request} {item}"] for request, item in zip(requests, items, strict=True)]
@@ -171,10 +182,9 @@ def workload(speed: str) -> str:
 
 
 def main() -> None:
-    seed = 7
     for speed in sys.argv[1:] or HALF_LIFE_H:
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
-            found = judged(Path(scratch), speed, seed)
+            found = judged(Path(scratch), World(speed, SEED))
         write_gains(found, f"stream_{speed}", f"made-up stream, drift {speed}", {"frozen weights": ("1", 0.0)}, workload(speed))
 
 
