@@ -1,6 +1,6 @@
 """The value of a policy from slates that another policy showed.
 
-Letters: S slates, C candidates, K positions, U users, R resamples. The target is valued on the logged candidates.
+Letters: S slates, C candidates, K positions, U users. The target is valued on the logged candidates.
 """
 
 import math
@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.ope.intervals import bootstrap_t_of_ratios
 from models.policy_gradient import prefix_weights
 from models.records import LoggedSlates, PolicyValue
 from models.slates import conditional_log_probs
@@ -20,7 +21,6 @@ __all__ = [
 ]  # fmt: skip
 
 REFERENCE = 0.9  # the audit's reference policy: the behavior logits times this
-_CELLS_AT_ONCE = 4_000_000  # resamples times users held at a time
 
 
 def reward_interaction_ips(slates: LoggedSlates, target_logits: Tensor, self_normalized: bool = False) -> Tensor:
@@ -87,42 +87,11 @@ def propensity_audit(slates: LoggedSlates) -> tuple[float, float, float]:
 def bootstrap_t(
     per_slate: NDArray[np.float64], user: NDArray[np.int64], confidence: float, seed: int, resamples: int
 ) -> tuple[float, float, float]:
-    """(mean a slate, low, high): Poisson bootstrap of the studentized ratio of user sums (Efron and Tibshirani 1993).
-
-    Fewer than two users give an infinite interval.
-    """
+    """(mean a slate, low, high), see `bootstrap_t_of_ratios`."""
     _, user_row = np.unique(user, return_inverse=True)
-    total = np.bincount(user_row, weights=per_slate).astype(np.float64)  # (U,)
-    slates = np.bincount(user_row).astype(np.float64)  # (U,)
-    mean, error = _ratio(np.ones((1, len(total))), total, slates)
-    if len(total) < 2:
-        return float(mean[0]), -math.inf, math.inf
-    generator = np.random.default_rng(seed)
-    pieces, left, at_once = [], resamples, max(1, _CELLS_AT_ONCE // len(total))
-    while left > 0:
-        counts = generator.poisson(1.0, (min(left, at_once), len(total))).astype(np.float64)  # (R, U)
-        means, errors = _ratio(counts, total, slates)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            pieces.append((means - mean[0]) / errors)
-        left -= at_once
-    t = np.concatenate(pieces)
-    t = t[np.isfinite(t)]
-    if len(t) == 0:  # no variation between users
-        return float(mean[0]), float(mean[0]), float(mean[0])
-    tails = np.quantile(t, [(1 + confidence) / 2, (1 - confidence) / 2])
-    return float(mean[0]), float(mean[0] - tails[0] * error[0]), float(mean[0] - tails[1] * error[0])
-
-
-def _ratio(
-    counts: NDArray[np.float64], total: NDArray[np.float64], slates: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean a slate (R,) and its linearized standard error (R,) with each user taken `counts` (R, U) times."""
-    moments = np.stack([total, slates, total * total, total * slates, slates * slates], axis=1)  # (U, 5)
-    sums, sizes, squares, products, square_sizes = (counts @ moments).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = sums / sizes
-        variance = squares - 2 * mean * products + mean**2 * square_sizes
-        return mean, np.sqrt(np.maximum(variance, 0)) / sizes
+    sums = np.stack([np.bincount(user_row, weights=per_slate), np.bincount(user_row)], 1).astype(np.float64)  # (U, 2)
+    found = bootstrap_t_of_ratios(sums[:, None], np.ones(1), confidence, seed, resamples)
+    return found.mean, found.low, found.high
 
 
 def _target_weights(slates: LoggedSlates, target_logits: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
     python -m benchmarks.ranker.transfer
 
 The source: two weeks of slates about four topics. The new domain: other people, other items, the other four topics, and an hour of
-clicks as all that is known. Its hourly arm begins once untrained and once with the source's ranker (`recloop transfer`), everything else is alike.
+clicks as all that is known. Its hourly arm begins once untrained and once with the source's ranker (`recloop transfer`), all else is alike.
 Hours saved: how much earlier the AUC of 24 hours reaches what the untrained start reaches at each day's end, over the days.
 """
 

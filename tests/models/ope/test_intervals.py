@@ -8,13 +8,25 @@ from models.ope import bootstrap_t_of_ratios, empirical_bernstein
 from models.ope.intervals import MOST_UNITS
 
 
-def test_a_mean_a_row_is_the_interval_of_the_gates():
+def test_a_mean_a_row_is_the_plain_bootstrap_t_over_users_and_that_of_the_gates():
     draw = np.random.default_rng(5)
     user = draw.integers(0, 80, 1500)
     value = draw.exponential(1, 1500) * (1 + user % 3)
-    sums = np.stack([np.bincount(user, value), np.bincount(user)], 1)[:, None, :].astype(float)
-    found = bootstrap_t_of_ratios(sums, np.ones(1), seed=3)
-    assert (found.mean, found.low, found.high) == pytest.approx(bootstrap_t(value, user, 0.95, 3, 1000))
+    total, rows = np.bincount(user, value), np.bincount(user)
+
+    def mean_and_error(counts):
+        mean = (counts * total).sum() / (counts * rows).sum()
+        return mean, np.sqrt((counts * (total - mean * rows) ** 2).sum()) / (counts * rows).sum()
+
+    mean, error = mean_and_error(np.ones(80))
+    again, t = np.random.default_rng(3).poisson(1.0, (1000, 80)), []
+    for counts in again:
+        other, own = mean_and_error(counts)
+        t.append((other - mean) / own)
+    wanted = mean, mean - np.quantile(t, 0.975) * error, mean - np.quantile(t, 0.025) * error
+    found = bootstrap_t_of_ratios(np.stack([total, rows], 1)[:, None, :].astype(float), np.ones(1), seed=3)
+    assert (found.mean, found.low, found.high) == pytest.approx(wanted)
+    assert bootstrap_t(value, user, 0.95, 3, 1000) == pytest.approx(wanted)
 
 
 def test_a_sum_of_ratios_varies_as_its_plain_bootstrap():
