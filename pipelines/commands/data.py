@@ -97,12 +97,18 @@ def quarantine(
 @app.command(rich_help_panel=PANEL)
 def export(
     context: typer.Context,
-    table: Annotated[Literal["scores"], typer.Argument(help="What to export.")],
+    table: Annotated[Literal["scores", "decisions"], typer.Argument(
+        help="What to export; decisions: what was drawn, seen and earned, the log of `recloop ope`.",
+    )],
     kind: Annotated[Literal["parquet", "csv", "jsonl"], typer.Option("--format", "-f", help="File format.")] = "parquet",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="File to write; default <table>.<format> here.")] = None,
+    hours: Annotated[int, typer.Option(min=1, help="Of decisions: the newest hours.")] = 168,
 ) -> None:
-    """Write the scored table as one file."""
-    from pipelines.lake.export import export_scores
+    """Write the scored table, or the decisions behind it, as one file."""
+    from pipelines.lake.export import current_scores, write_rows
+    from pipelines.local.decisions import shown_decisions
 
-    path = output or Path(f"{table}.{kind}")
-    print(f"{export_scores(settings_of(context), kind, path)} rows written: {path}")
+    settings, path = settings_of(context), output or Path(f"{table}.{kind}")
+    rows = current_scores(settings) if table == "scores" else shown_decisions(settings, hours)
+    write_rows(rows, kind, path)
+    print(f"{len(rows)} rows written: {path}")

@@ -1,4 +1,4 @@
-"""The scored table as one file, for consumers that read no Delta table."""
+"""A table as one file, for consumers that read no Delta table."""
 
 import json
 import os
@@ -17,13 +17,18 @@ from pipelines.settings import Settings
 Format = Literal["parquet", "csv", "jsonl"]
 
 
-def export_scores(settings: Settings, kind: Format, output: Path) -> int:
-    """Writes the current scores, sorted by user, surface and position, in one rename; answers the number of rows.
+def current_scores(settings: Settings) -> pa.Table:
+    """Sorted by user, surface and position. Raises UserError where there are none yet."""
+    return read_table(settings, "scores").sort_by([(key, "ascending") for key in ("user_id", "surface", "position")])
 
-    CSV names the versions ``encoder_version``, ``ranker_version``, ``policy_version``; the others keep the struct.
-    Raises UserError where there are no scores yet or the file cannot be written.
+
+def write_rows(rows: pa.Table, kind: Format, output: Path) -> None:
+    """In one rename. CSV names the versions ``encoder_version``, ``ranker_version``, ``policy_version``; the others keep the struct.
+
+    Raises UserError where the file cannot be written, or where a format has no place for lists.
     """
-    rows = read_table(settings, "scores").sort_by([(key, "ascending") for key in ("user_id", "surface", "position")])
+    if kind == "csv" and (lists := [field.name for field in rows.schema if pa.types.is_list(field.type)]):
+        raise UserError(f"CSV has no place for the lists {', '.join(lists)}; choose --format parquet or jsonl")
     unfinished = output.with_name(f".{output.name}.tmp")
     try:
         _WRITERS[kind](rows, unfinished)
@@ -31,7 +36,6 @@ def export_scores(settings: Settings, kind: Format, output: Path) -> int:
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise UserError(f"cannot write {output}: {error.strerror or error}; choose another --output") from None
-    return len(rows)
 
 
 def _write_csv(rows: pa.Table, path: Path) -> None:

@@ -1,9 +1,14 @@
 from datetime import timedelta
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from pipelines.errors import UserError
+from pipelines.evaluation.decision_log import judged
 from pipelines.hours import end_of, shift
+from pipelines.local.decisions import shown_decisions
 from pipelines.steps.shown_slates import read_shown_slates
 
 DRAWN = "2026-11-10T08"
@@ -85,3 +90,31 @@ def test_one_heavy_slate_is_capped_at_the_quantile(read):
     examples = [example(slate, 0, "a", reward=0.5) for slate in slates[:-1]] + [example(slates[-1], 0, "a", reward=300.0)]
     reward = read(examples, slates=slates).reward.sum(axis=1)
     assert np.allclose(reward[:-1], 0.5) and 0.5 <= reward[-1] < 2.0
+
+
+def test_the_log_of_decisions_is_what_was_seen_of_the_draws_and_is_judged_as_it_stands(settings, read, note_done, tmp_path):
+    """A copy of the policy that drew earns what the log earned."""
+    with pytest.raises(UserError, match="no hour was built under"):
+        shown_decisions(settings, 24)
+    note_done(settings, "build_examples", [SHOWN])
+    read([example("s1", 0, "a", reward=0.25), example("s1", 1, "b"), example("s2", 0, "a", reward=0.25), example("s2", 2, "c")])
+    rows = shown_decisions(settings, 24).sort_by([("slate_id", "ascending"), ("position", "ascending")])
+    names = ("slate_id", "position", "user", "item_id", "reward", "propensity")
+    assert list(zip(*(rows[name].to_pylist() for name in names), strict=True)) == [
+        ("s1", 0, "u1", "a", 0.25, 0.5), ("s1", 1, "u1", "b", 0.0, 0.5), ("s2", 0, "u1", "a", 0.25, 0.5),
+    ]  # fmt: skip
+    draw = [(["a", "b", "c", "d"], [2.0, 1.0, 0.5, 0.0])]
+    assert list(zip(rows["candidates"].to_pylist(), rows["behavior_logits"].to_pylist(), strict=True)) == [*draw, (None, None), *draw]
+    target = pa.table({"target_propensity": [0.5, 0.25, 0.5]})
+    for name, table in (("log", rows), ("policy", target)):
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    found = judged(tmp_path / "log.parquet", tmp_path / "policy.parquet", ("rips", "sips"), float("inf"), 0.0, True).result
+    assert found.values["rips"].mean == found.earned.mean == pytest.approx(0.25) and found.mean_weight == pytest.approx(0.75)
+    assert found.values["sips"].mean == pytest.approx(0.1875)
+
+
+def test_without_a_slate_that_was_shown_there_is_no_log(settings, read, note_done):
+    note_done(settings, "build_examples", [SHOWN])
+    read([example("s1", 1, "b")])
+    with pytest.raises(UserError, match="no slate of recloop's was shown in the 24 hours up to"):
+        shown_decisions(settings, 24)
