@@ -158,7 +158,7 @@ def ours_of_file(path: str) -> dict[str, float]:
     import pyarrow.parquet as pq
 
     evaluation, first = Evaluation(*OF_ACTIONS, knobs=KNOBS), 0
-    for batch in pq.ParquetFile(path).iter_batches(65_536):
+    for batch in pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20).iter_batches(65_536):
         log = _arrays(batch)
         at = np.arange(len(batch)), log["action"]
         expected = (log["target"] * log["model"]).sum(1)

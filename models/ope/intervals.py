@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 MOST_UNITS = 4000  # users beyond are taken together at random: the interval keeps its first three moments, and its cost
-_CELLS_AT_ONCE = 4_000_000  # resamples times units held at a time
+_CELLS_AT_ONCE = 1_000_000  # resamples times units held at a time
 
 
 @dataclass(frozen=True)

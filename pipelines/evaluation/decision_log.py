@@ -165,7 +165,8 @@ def _read(path: Path, columns: set[str]) -> Iterator[pa.Table]:
     """Tables of _ROWS_AT_ONCE rows, but the last one."""
     names = [name for name in _names(path) if name in columns]
     left: list[pa.Table] = []
-    for batch in pq.ParquetFile(path).iter_batches(_ROWS_AT_ONCE, columns=names):
+    file = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)  # else it holds a whole row group's bytes, often the whole file
+    for batch in file.iter_batches(_ROWS_AT_ONCE, columns=names):
         left.append(pa.Table.from_batches([batch]))
         while (rows := sum(map(len, left))) >= _ROWS_AT_ONCE:
             whole = pa.concat_tables(left)
