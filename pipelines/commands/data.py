@@ -35,8 +35,6 @@ def demo_data(
 ) -> None:
     """Write a demo's catalogue and rating histories as landing files, once a root; or a log of decisions."""
     if kind == "open-bandit":
-        from pathlib import Path
-
         from pipelines.local.open_bandit import write_open_bandit
 
         log = write_open_bandit(Path(), settings_of(context).home / "cache")

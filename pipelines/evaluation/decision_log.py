@@ -6,6 +6,7 @@ One row a decision; a log with ``slate_id`` and ``position`` holds slates, one r
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ class DecisionLog:
         if self.policy is not None and (rows := [_metadata(path).num_rows for path in (self.path, self.policy)])[0] != rows[1]:
             raise UserError(f"{self.path} has {rows[0]:,} rows, {self.policy} {rows[1]:,}; give the policy's row for each row of the log")
 
-    @property
+    @cached_property
     def columns(self) -> set[str]:
         names = {*_names(self.path), *(_names(self.policy) if self.policy else ())}
         return names & {*NEEDED, *OPTIONAL, *KEYS}

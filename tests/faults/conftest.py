@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import yaml
 
 from pipelines.local.services import down, ensure_mlflow
 from pipelines.settings import Settings, load_settings
-from tests.faults.small_loop import HOURS, START, STEPS, finish_step, land_history, land_reactions
+from tests.faults.small_loop import HOURS, STEPS, begin_root, finish_step, land_reactions
 
 LEARNING = STEPS[2:]
 
@@ -35,14 +34,7 @@ def copied(home: Path, to: Path) -> Path:
 def staged(tmp_path_factory, spark_server) -> Staged:
     folder = tmp_path_factory.mktemp("faults")
     home = folder / "clean"
-    home.mkdir()
-    values = {
-        "lake": {"start_hour": START, "now": "loop"}, "spark": {"remote": spark_server},
-        "slates": {"size": 5, "candidates": 12, "seen_days": 0}, "policy": {"steps": 5}, "ranker": {"dim": 8, "hidden": 8},
-    }  # fmt: skip
-    (home / "recloop.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    land_history(home)
-    settings = load_settings(home, {})
+    settings = begin_root(home, spark_server)
     try:
         ensure_mlflow(settings)
         return _stages(home, folder)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from deltalake import DeltaTable
 
 from models.hashing import id_hash, uniform
@@ -44,7 +45,19 @@ def land(home: Path, kind: str, name: str, records: list[dict[str, object]]) -> 
     (folder / f"{name}.jsonl.gz").write_bytes(gzip.compress("".join(json.dumps(r) + "\n" for r in records).encode()))
 
 
-def land_history(home: Path) -> None:
+def begin_root(home: Path, spark_server: str) -> Settings:
+    """A root of small slates and models, with its history landed."""
+    home.mkdir()
+    values = {
+        "lake": {"start_hour": START, "now": "loop"}, "spark": {"remote": spark_server},
+        "slates": {"size": 5, "candidates": 12, "seen_days": 0}, "policy": {"steps": 5}, "ranker": {"dim": 8, "hidden": 8},
+    }  # fmt: skip
+    (home / "recloop.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
+    _land_history(home)
+    return load_settings(home, {})
+
+
+def _land_history(home: Path) -> None:
     """A catalogue, and ten ratings a user before the first hour ends."""
     genres = ("Drama", "Comedy", "Western")
     items = [

@@ -1,7 +1,6 @@
 """A loop whose encoder is adapted, released by hand and given up again: each hour has vectors and ranker that belong together."""
 
 import pytest
-import yaml
 from deltalake import DeltaTable
 
 from models.artifacts import load_ranker
@@ -13,7 +12,7 @@ from pipelines.registry.releases import release_folder, release_in_force
 from pipelines.settings import load_settings
 from pipelines.steps import adapt_encoder, use_encoder
 from pipelines.steps.embed_items import encoder_spec
-from tests.faults.small_loop import ITEMS, START, STEPS, finish_step, land_history, land_reactions
+from tests.faults.small_loop import ITEMS, START, STEPS, begin_root, finish_step, land_reactions
 
 pytestmark = [pytest.mark.faults, pytest.mark.spark, pytest.mark.services]
 
@@ -24,15 +23,8 @@ SECOND, THIRD, FOURTH = (shift(START, number) for number in (1, 2, 3))
 def root(tmp_path, spark_server, ending_roots):
     """After the first load and one hour."""
     home = tmp_path / "root"
-    home.mkdir()
-    values = {
-        "lake": {"start_hour": START, "now": "loop"}, "spark": {"remote": spark_server},
-        "slates": {"size": 5, "candidates": 12, "seen_days": 0}, "policy": {"steps": 5}, "ranker": {"dim": 8, "hidden": 8},
-    }  # fmt: skip
-    (home / "recloop.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
-    settings = load_settings(home, {})
+    settings = begin_root(home, spark_server)
     ending_roots.append(settings)
-    land_history(home)
     try:
         ensure_mlflow(settings)
         for step in (STEPS[0], *STEPS[2:], STEPS[1]):
