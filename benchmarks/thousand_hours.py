@@ -1,6 +1,6 @@
 """What a thousand hourly commits with daily maintenance leave behind: files, log, and the time of the next read and commit.
 
-    python benchmarks/thousand_hours.py [HOURS]          # default 1000; needs no root: it makes two, of HOURS and of 10 hours
+    python -m benchmarks.thousand_hours [HOURS]          # default 1000; needs no root: it makes two, of HOURS and of 10 hours
 
 An hour here is one commit of 50 reactions by Spark, three of the ledger and one of metrics by delta-rs, as an hour of the loop makes
 them; each 24th is followed by ``recloop maintain``. Then the same read and the same commit alternate between the old root and the young
@@ -17,9 +17,9 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 from deltalake import DeltaTable
 
+from benchmarks.paired import median_ratio
 from pipelines.hours import parse_hour, shift
 from pipelines.lake import ledger
 from pipelines.lake.ledger import LedgerRow
@@ -93,10 +93,8 @@ def footprint(settings: Settings) -> dict[str, dict[str, int]]:
 
 def ratio(old: list[float], young: list[float]) -> dict[str, float]:
     """Median of the per-pair ratios with its bootstrap interval."""
-    ratios, rng = np.array(old) / np.array(young), np.random.default_rng(7)
-    medians = np.median(ratios[rng.integers(0, len(ratios), (2000, len(ratios)))], axis=1)
-    low, high = np.percentile(medians, [2.5, 97.5])
-    return {"ratio": float(np.median(ratios)), "low": float(low), "high": float(high),
+    middle, low, high = median_ratio(old, young)
+    return {"ratio": middle, "low": low, "high": high,
             "old_s": statistics.median(old), "young_s": statistics.median(young)}  # fmt: skip
 
 

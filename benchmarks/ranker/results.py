@@ -2,15 +2,12 @@
 
 import json
 import os
-import subprocess
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from benchmarks.paired import RESULTS, commit
 from pipelines.evaluation.figures import Gain, Scored
 from pipelines.evaluation.walk import HOURLY
-
-RESULTS = Path(__file__).parent.parent / "results"
 
 
 def write_gains(
@@ -28,7 +25,6 @@ def write_gains(
     gains = {(gain.slice, gain.over): gain for gain in found.gains(HOURLY.name)}
     for gain in gains.values():
         print(f"{gain.slice:12} over {gain.over:56} {gain.gain:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]  {gain.sets:,} sets")
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
     ours = figures["all", HOURLY.name]
     parts = [part for part in found.slices() if part != "all"]
     for over, (row, goal) in goals.items():
@@ -41,7 +37,7 @@ def write_gains(
             "met": gain.low > goal, "sets": gain.sets, "seeds": 1, "ndcg_10": ours.ndcg_10, "peer_ndcg_10": peer.ndcg_10,
             "auc_per_user": [ours.auc_per_user, peer.auc_per_user], "auc_pooled": [ours.auc, peer.auc],
             "slices": {part: _interval(gains[part, over]) for part in parts if (part, over) in gains},
-            "workload": workload, "commit": commit, "cores": os.cpu_count(),
+            "workload": workload, "commit": commit(), "cores": os.cpu_count(),
         }  # fmt: skip
         if by_seed:
             result |= {"seeds": len(by_seed), "gain_by_seed": {str(seed): _gain(run, over) for seed, run in by_seed.items()}}

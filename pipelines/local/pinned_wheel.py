@@ -35,8 +35,8 @@ def fetch_wheel(wheel: Wheel, cache: Path) -> Path:
         _download(wheel, folder)
         fetched = Path(folder) / wheel.file
         if not fetched.exists():
-            raise DownloadError(f"pip fetched {os.listdir(folder)}, expected {wheel.file}; check the package index, or use made-up")
-        _check_hash(fetched, wheel, "the package index served other bytes: check it and run again, or use made-up")
+            raise DownloadError(f"pip fetched {os.listdir(folder)}, expected {wheel.file}; check the package index")
+        _check_hash(fetched, wheel, "the package index served other bytes: check it and run again")
         os.replace(fetched, kept)
     return kept
 
@@ -52,7 +52,7 @@ def _download(wheel: Wheel, folder: str) -> None:
     done = subprocess.run([*_pip(), "download", *flags, "-d", folder, wheel.requirement], capture_output=True, text=True, check=False)
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise DownloadError(f"cannot download {wheel.requirement}: {reason}; check the network, or use made-up")
+        raise DownloadError(f"cannot download {wheel.requirement}: {reason}; check the network")
 
 
 def _pip() -> list[str]:
@@ -62,4 +62,4 @@ def _pip() -> list[str]:
     for name in ("pip3", "pip"):
         if found := shutil.which(name):
             return [found]
-    raise DownloadError("found no pip to download with; run `python -m ensurepip` in this environment, or use made-up")
+    raise DownloadError("found no pip to download with; run `python -m ensurepip` in this environment")
