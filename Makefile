@@ -42,6 +42,7 @@ bench-stream: setup
 	@$(BIN)/python -m benchmarks.ranker.stream
 	@$(BIN)/python -m benchmarks.ranker.learning_policies
 	@$(BIN)/python -m benchmarks.ranker.transfer
+	@$(BIN)/python -m benchmarks.ranker.tasks
 
 # obp is taken without what it asks for, which would change the locked environment.
 bench-policy: setup

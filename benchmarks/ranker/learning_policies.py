@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.ranker.results import write_gains
-from benchmarks.ranker.stream import CANDIDATES, SEED, World, prepared, workload
+from benchmarks.ranker.stream import CANDIDATES, SEED, TASK, World, prepared, workload
 from pipelines.evaluation.evaluate import evaluate
 from pipelines.evaluation.figures import Scored
 from pipelines.evaluation.walk import HOURLY
@@ -34,7 +34,7 @@ def compared(home: Path, speed: str) -> Scored:
     settings, _ = prepared(home, World(speed, SEED))
     logits = {}
     for name, environ in policies(settings.ranker.lr, settings.ranker.replay_ratio).items():
-        scored = evaluate(load_settings(home, environ), home / CANDIDATES, home / "scored.parquet")
+        scored = evaluate(load_settings(home, environ), home / CANDIDATES, home / "scored.parquet")[TASK]
         logits[name] = scored.logits[HOURLY.name]
         logits["frozen weights"] = scored.logits["frozen weights"]
     return Scored(scored.table, logits, scored.known_user, scored.known_item)

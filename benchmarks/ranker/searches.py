@@ -135,7 +135,7 @@ def scored(settings: Settings, pages: pd.DataFrame) -> Scored:
     nobody = sets.assign(impression_id="x" + sets["impression_id"], user="nobody " + sets["impression_id"])
     path = settings.home / "candidates.parquet"
     pd.concat([sets, nobody], ignore_index=True).to_parquet(path, index=False)
-    found, n = evaluate(settings, path, settings.home / "scored.parquet"), len(sets)
+    found, n = evaluate(settings, path, settings.home / "scored.parquet")[settings.reward.tasks[0]], len(sets)
 
     def own(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return values[:n]

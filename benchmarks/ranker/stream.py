@@ -32,9 +32,10 @@ from pipelines.steps import build_features
 
 HALF_LIFE_H = {"none": float("inf"), "slow": 720.0, "medium": 168.0, "fast": 48.0}
 START, HISTORY_H, WARM_H, JUDGED_H = "2026-03-01T00", 72, 168, 168
-SEED = 7
+SEED, TASK = 7, "click"
 USERS, ITEMS, SLATES_AN_HOUR, SLATE = 300, 400, 100, 10
 BASE, TASTE_STD, APPEAL_STD, POSITION = -2.0, 1.0, 0.7, -0.1
+BUYING_BASE, BUYING_APPEAL_STD = -1.5, 0.7  # logit of a purchase of what was clicked: base + the taste once more + an appeal of its own
 LIMIT, CANDIDATES = "Bayes filter", "candidates.parquet"
 TOPICS = {
     "gardening": "soil seeds roses hedge compost", "sailing": "yacht harbour mast tide regatta", "baking": "bread dough oven cake flour",
@@ -47,12 +48,17 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class World:
-    """``topics``: names of TOPICS; ``history_h``: hours of clicks before the first slate."""
+    """``topics``: names of TOPICS; ``history_h``: hours of clicks before the first slate; ``buys``: some of what is clicked is bought."""
 
     speed: str
     seed: int
     topics: Sequence[str] = tuple(TOPICS)
     history_h: int = HISTORY_H
+    buys: bool = False
+
+    @property
+    def domain(self) -> str:
+        return "ecommerce" if self.buys else "video"
 
 
 @dataclass
@@ -112,6 +118,8 @@ def landed(settings: Settings, world: World) -> dict[str, float]:
     taste = Process.begin(rng, (USERS, len(names)), TASTE_STD, HALF_LIFE_H[world.speed])
     appeal = Process.begin(rng, (ITEMS,), APPEAL_STD, HALF_LIFE_H[world.speed])
     known, limit = Filter(taste.keep, len(names)), {}
+    buying = np.random.default_rng([world.seed, 1])  # its own, so that the clicks are those of the same world without purchases
+    buying_appeal = buying.normal(0, BUYING_APPEAL_STD, ITEMS)
     words = [rng.choice(TOPICS[names[t]].split(), 3, replace=False) for t in topic]
     published = (parse_hour(START) - timedelta(hours=world.history_h + 1)).isoformat()
     _write(settings, "items", "items", (
@@ -135,6 +143,10 @@ def landed(settings: Settings, world: World) -> dict[str, float]:
                 limit[f"{request} i{item[row]}"] = float(predicted[row])
             if click[row]:
                 clicked.append(about | {"type": "click", "ts": (at + timedelta(seconds=5)).isoformat()})
+            if click[row] and world.buys:
+                worth = BUYING_BASE + taste.values[user[row], topic[item[row]]] + buying_appeal[item[row]]
+                if buying.random() < 1 / (1 + np.exp(-worth)):
+                    clicked.append(about | {"type": "purchase", "ts": (at + timedelta(seconds=20)).isoformat()})
             known.learn(user[row], topic[item[row]], item[row], position[row], float(click[row]))
         for process in (taste, appeal):
             process.step(rng)
@@ -154,7 +166,7 @@ def _write(settings: Settings, kind: str, name: str, records: Iterator[dict]) ->
 
 def prepared(home: Path, world: World, judged_from: int = WARM_H) -> tuple[Settings, dict[str, float]]:
     """A root with the tables of the stream, its slates from this hour on in ``home / CANDIDATES``, and the filter's log odds."""
-    (home / "recloop.yaml").write_text(f"domain: video\nseed: {world.seed}\nlake: {{start_hour: {START}, now: loop}}\n")
+    (home / "recloop.yaml").write_text(f"domain: {world.domain}\nseed: {world.seed}\nlake: {{start_hour: {START}, now: loop}}\n")
     settings = load_settings(home, {})
     limit, last = landed(settings, world), shift(START, WARM_H + JUDGED_H - 1)
     try:
@@ -162,7 +174,7 @@ def prepared(home: Path, world: World, judged_from: int = WARM_H) -> tuple[Setti
         build_features.run(settings, last, at_most=WARM_H + JUDGED_H)
     finally:
         down(settings)
-    shown = shown_candidates(settings)
+    shown = shown_candidates(settings, settings.reward.tasks)
     pq.write_table(shown.filter(pc.greater_equal(shown["ts"], parse_hour(shift(START, judged_from)))), home / CANDIDATES)
     return settings, limit
 
@@ -170,7 +182,7 @@ def prepared(home: Path, world: World, judged_from: int = WARM_H) -> tuple[Setti
 def judged(home: Path, world: World) -> Scored:
     """The arms and the filter on the slates of the judged week."""
     settings, limit = prepared(home, world)
-    scored = evaluate(settings, home / CANDIDATES, home / "scored.parquet")
+    scored = evaluate(settings, home / CANDIDATES, home / "scored.parquet")[TASK]
     requests, items = (scored.table[name].to_pylist() for name in ("impression_id", "item"))
     filtered = [limit[f"{request} {item}"] for request, item in zip(requests, items, strict=True)]
     logits = {**scored.logits, LIMIT: np.array(filtered)}

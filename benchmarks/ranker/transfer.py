@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from benchmarks.paired import write_result
-from benchmarks.ranker.stream import CANDIDATES, SEED, TOPICS, World, prepared
+from benchmarks.ranker.stream import CANDIDATES, SEED, TASK, TOPICS, World, prepared
 from models.artifacts import save_ranker
 from models.metrics import auc
 from pipelines.evaluation.evaluate import evaluate
@@ -74,9 +74,9 @@ def main() -> None:
             home.mkdir()
         learned(prepared(homes["source"], SOURCE)[0], Path(scratch) / RANKER)
         settings, _ = prepared(homes["target"], TARGET, judged_from=1)
-        runs = {"untrained": by_hour(evaluate(settings, homes["target"] / CANDIDATES, Path(scratch) / "scored.parquet"))}
+        runs = {"untrained": by_hour(evaluate(settings, homes["target"] / CANDIDATES, Path(scratch) / "scored.parquet")[TASK])}
         shutil.copytree(Path(scratch) / RANKER, transfer_folder(settings) / RANKER)
-        runs["transferred"] = by_hour(evaluate(settings, homes["target"] / CANDIDATES, Path(scratch) / "scored.parquet"))
+        runs["transferred"] = by_hour(evaluate(settings, homes["target"] / CANDIDATES, Path(scratch) / "scored.parquet")[TASK])
     figures = {name: {day: auc_of_day(hours, day * DAY) for day in DAYS} for name, hours in runs.items()}
     for day in DAYS:
         print(f"day {day}: AUC {figures['untrained'][day]:.4f} untrained, {figures['transferred'][day]:.4f} transferred")

@@ -81,11 +81,11 @@ def walked(bench: Benchmark, seed: int) -> Walk:
         folder.mkdir(parents=True, exist_ok=True)
         sets.to_parquet(candidates, index=False)
         recorder = Recorder(counter_names(settings.reward.tasks))
-        scored = evaluate(settings, candidates, folder / "scored.parquet", on_hour=recorder)
+        scored = evaluate(settings, candidates, folder / "scored.parquet", on_hour=recorder)[settings.reward.tasks[0]]
         recorder.log().save(folder / "peers.npz")
         np.savez(folder / "unfinished.npz", known_user=scored.known_user, known_item=scored.known_item, **scored.logits)
         (folder / "unfinished.npz").replace(arms)
     with np.load(arms) as found:
         kept = dict(found)
     known = kept.pop("known_user"), kept.pop("known_item")
-    return Walk(Scored(read_candidates(candidates), kept, *known), PeerLog.load(folder / "peers.npz"), folder)
+    return Walk(Scored(read_candidates(candidates, settings.reward.tasks), kept, *known), PeerLog.load(folder / "peers.npz"), folder)

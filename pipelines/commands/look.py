@@ -75,8 +75,8 @@ def search(
 def evaluate(
     context: typer.Context,
     candidates: Annotated[Path | None, typer.Option(
-        help="CSV, JSON Lines or Parquet: impression_id, user, item, ts, label, and query where it was searched for. Without it: the "
-        "slates that the log says were shown.",
+        help="CSV, JSON Lines or Parquet: impression_id, user, item, ts, label (of the first task); where they are there query, surface "
+        "and label_<task>. Without it: the slates that the log says were shown.",
     )] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="CSV or Parquet: impression_id, item, score, prob.")] = Path("scored.csv"),
     figures: Annotated[Path | None, typer.Option(help="JSON file for all figures, gains and slices.")] = None,

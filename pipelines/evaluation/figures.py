@@ -8,6 +8,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from models import metrics
+from pipelines.evaluation.candidate_sets import SURFACE
+from pipelines.registry.judging import surface_rows
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -47,7 +49,7 @@ class Gain:
 
 @dataclass(frozen=True)
 class Scored:
-    """Candidates with each arm's log odds (n,): nan where the arm did not score, as before the first release."""
+    """Candidates with a task's labels, and each arm's log odds (n,): nan where the arm did not score, as before the first release."""
 
     table: pa.Table
     logits: Mapping[str, Floats]
@@ -55,10 +57,12 @@ class Scored:
     known_item: Mask
 
     def slices(self) -> dict[str, Mask]:
-        """Rows of everything, and of users and items that were new and that were not."""
+        """Rows of everything, of users and items that were new and that were not, and of each surface where there are several."""
         everything = np.ones(len(self.known_user), dtype=bool)
         found = {"all": everything, "new users": ~self.known_user, "known users": self.known_user}
         found |= {"new items": ~self.known_item, "known items": self.known_item}
+        if SURFACE in self.table.column_names:
+            found |= {f"{SURFACE} {name}": rows for name, rows in surface_rows(self.table[SURFACE]).items()}
         return {name: mask for name, mask in found.items() if mask.any() and (name == "all" or not mask.all())}
 
     def figures(self) -> list[ArmFigures]:
@@ -111,10 +115,11 @@ class Scored:
         return self.table["label"].to_numpy()[mask], user, group
 
 
-def as_record(scored: Scored, arm: str) -> dict[str, object]:
+def as_record(by_task: Mapping[str, Scored], arm: str) -> dict[str, object]:
     """All figures for a file."""
-    figures, gains = scored.figures(), scored.gains(arm)
-    return {"figures": [asdict(one) for one in figures], "gains": [asdict(one) for one in gains]}
+    figures = [{"task": task, **asdict(one)} for task, scored in by_task.items() for one in scored.figures()]
+    gains = [{"task": task, **asdict(one)} for task, scored in by_task.items() for one in scored.gains(arm)]
+    return {"figures": figures, "gains": gains}
 
 
 def _mean(values: Floats) -> float:

@@ -28,15 +28,15 @@ class View:
     items: StateFold
 
     def logits(self, rankers: Mapping[str, Ranker], part: pa.Table) -> dict[str, NDArray[np.float64]]:
-        """By ranker (n,) of the first task at the topmost position for the columns ``user``, ``item`` and ``query`` of these rows."""
-        found = {name: np.zeros(len(part)) for name in rankers}
+        """By ranker (n, T) of its tasks at the topmost position for the columns ``user``, ``item`` and ``query`` of these rows."""
+        found = {name: np.zeros((len(part), len(ranker.config.tasks))) for name, ranker in rankers.items()}
         items = {names: self.item_state(names) for names in {ranker.config.item_counters for ranker in rankers.values()}}
         for users, query, row, candidates in self._padded(part):
             known = {names: self.user_states(users, names) for names in {ranker.config.user_counters for ranker in rankers.values()}}
             cross = {names: cross_features(state, self.catalogue, candidates, query) for names, state in known.items()}
             for name, ranker in rankers.items():
                 seen, of_items = ranker.config.user_counters, items[ranker.config.item_counters]
-                scored = ranker.score(known[seen], candidates, self.catalogue.table, of_items, cross[seen], query)[:, :, 0]
+                scored = ranker.score(known[seen], candidates, self.catalogue.table, of_items, cross[seen], query)
                 found[name][row[row >= 0]] = scored.double().numpy()[row >= 0]
         return found
 

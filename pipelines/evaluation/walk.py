@@ -20,6 +20,7 @@ from pipelines.evaluation.view import View
 from pipelines.lake.held import HeldHours
 from pipelines.lake.holds import holds
 from pipelines.lake.tables import read_table
+from pipelines.registry.judging import task_columns
 from pipelines.registry.releases import PRODUCTION, all_releases, release_folder
 from pipelines.settings import Settings
 from pipelines.steps.candidates import RANKER
@@ -59,7 +60,7 @@ ARMS = (
 
 @dataclass(frozen=True)
 class ScoredHour:
-    """Candidates of one hour: ``rows`` (n,) of the file, each arm's log odds (n,), and what was known before the hour."""
+    """Candidates of one hour: ``rows`` (n,) of the file, each arm's log odds (n, T) by task, and what was known before the hour."""
 
     hour: str
     rows: NDArray[np.int64]
@@ -68,13 +69,13 @@ class ScoredHour:
     view: View
 
 
-def walk(settings: Settings, candidates: pa.Table, arms: Sequence[Arm] = ARMS) -> Iterator[ScoredHour]:
+def walk(settings: Settings, candidates: pa.Table, tasks: Sequence[str], arms: Sequence[Arm] = ARMS) -> Iterator[ScoredHour]:
     """The candidates' hours in order, each before anything of it was learned or counted.
 
-    The weights are those of the loop's recipe, learned anew from the bootstrap on: no table of the root changes. Raises UserError
-    for a log without examples, and for candidates of hours that have nothing before them.
+    The weights are those of the loop's recipe with a head for each of the ``tasks``, learned anew from the bootstrap on: no table of the
+    root changes. Raises UserError for a log without examples, and for candidates of hours that have nothing before them.
     """
-    log = _Log(settings, candidates["query"])
+    log = _Log(settings, candidates["query"], tuple(tasks))
     hours = pc.strftime(candidates["ts"], "%Y-%m-%dT%H").to_numpy(zero_copy_only=False)
     first, last = min(hours), max(hours)
     if not log.examples.hours or first <= log.examples.hours[0]:
@@ -94,8 +95,8 @@ def walk(settings: Settings, candidates: pa.Table, arms: Sequence[Arm] = ARMS) -
 class _Log:
     """The log up to the hour at work: states, catalogue and weights as they were before it."""
 
-    def __init__(self, settings: Settings, searches: pa.ChunkedArray) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, searches: pa.ChunkedArray, tasks: tuple[str, ...]) -> None:
+        self._settings, self._tasks = settings, tasks
         self.examples = HeldHours(settings, "training_examples")
         self._increments = {name: HeldHours(settings, f"{name}_hour") for name in ("user", "item")}
         self._items, self._vectors = read_table(settings, "items"), read_table(settings, "item_embeddings")
@@ -141,7 +142,8 @@ class _Log:
         there, found = [arm for arm in arms if arm.weights in weights], dict[str, Floats]()
         for counters in {arm.counters for arm in there}:  # arms of the same counters look at one view
             rankers = {arm.name: weights[arm.weights] for arm in there if arm.counters == counters}
-            found |= self.view(counters).logits(rankers, part)
+            for arm, values in self.view(counters).logits(rankers, part).items():
+                found[arm] = task_columns(values, rankers[arm].config.tasks, self._tasks)
         return {arm.name: found[arm.name] for arm in there}
 
     def learn(self) -> None:
@@ -153,9 +155,9 @@ class _Log:
         self._today.append(increments)
 
     def _learn(self) -> None:
-        tasks = self._settings.reward.tasks
+        names = counter_names(self._settings.reward.tasks)
         catalogue = self._known_items(self.hour, inclusive=True)
-        reader = ExampleReader(self._settings, self.examples, catalogue, counter_names(tasks), tasks, self._poisoned)
+        reader = ExampleReader(self._settings, self.examples, catalogue, names, self._tasks, self._poisoned)
         learned = learn(reader, [self.hour], self._state, self._version)
         if learned is None:
             return

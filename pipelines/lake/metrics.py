@@ -9,6 +9,8 @@ import pyarrow.compute as pc
 from pipelines.lake.control import read_rows, replace_rows
 from pipelines.settings import Settings
 
+GATE_FOLD = "gate fold"  # the slice that the gates' figures are of
+
 
 @dataclass(frozen=True)
 class Metric:

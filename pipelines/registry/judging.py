@@ -1,10 +1,12 @@
 """Figures of two rankers on the same rows: what the gates and the test-then-train record are made of."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models import metrics
@@ -13,6 +15,7 @@ from pipelines.registry.gates import Measured
 
 Floats = NDArray[np.floating[Any]]
 Codes = NDArray[np.int64]
+SURFACES = 8  # that get figures of their own
 
 
 def ranker_figures(labels: Floats, new: Floats, old: Floats, user: Codes, this_hour: NDArray[np.bool_]) -> dict[str, Measured]:
@@ -29,26 +32,57 @@ def ranker_figures(labels: Floats, new: Floats, old: Floats, user: Codes, this_h
     return found
 
 
-def prequential_record(
-    labels: Floats, probabilities: Mapping[str, Floats], user: Codes, versions: Mapping[str, str]
-) -> list[Metric]:
-    """Each arm's figures on an hour that it had not seen, by the first task."""
+@dataclass(frozen=True)
+class Predicted:
+    """An hour's impressions that no arm had seen: labels (n, T), each arm's probabilities (n, T), users (n,), and slices as masks (n,)."""
+
+    tasks: Sequence[str]
+    labels: Floats
+    probabilities: Mapping[str, Floats]
+    user: Codes
+    slices: Mapping[str, NDArray[np.bool_]]
+
+
+def prequential_record(found: Predicted, versions: Mapping[str, str]) -> list[Metric]:
+    """Each arm's figures: all of the first task on all rows and on each slice, and all of each further task, as slice ``task <name>``."""
+    everything = np.ones(len(found.labels), dtype=bool)
+    parts = {"all": (0, everything)} | {name: (0, rows) for name, rows in found.slices.items()}
+    parts |= {f"task {task}": (number, everything) for number, task in enumerate(found.tasks) if number}
     rows = []
-    for arm, probability in probabilities.items():
-        figures = {
-            "auc_per_user": metrics.auc_per_user(labels, probability, user),
-            "auc": metrics.auc(labels, probability),
-            "normalized_entropy": metrics.normalized_entropy(labels, probability),
-            "ndcg_at_10": metrics.ndcg_at_k(labels, probability, user, 10),
-            "ece": metrics.expected_calibration_error(labels, probability, debiased=True),
-            "calibration_slope": metrics.calibration_slope(labels, probability),
-        }
-        rows += [
-            Metric(f"prequential_{name}", arm, value, n=len(labels), model_version=versions.get(arm))
-            for name, value in figures.items()
-            if np.isfinite(value)
-        ]
+    for arm, probability in found.probabilities.items():
+        for name, (task, mask) in parts.items():
+            figures = _figures(found.labels[mask, task], probability[mask, task], found.user[mask])
+            n, version = int(mask.sum()), versions.get(arm)
+            rows += [Metric(f"prequential_{key}", arm, value, n=n, slice=name, model_version=version) for key, value in figures.items()]
     return rows
+
+
+def _figures(labels: Floats, probability: Floats, user: Codes) -> dict[str, float]:
+    """Those that these rows can tell: nothing where all labels are alike."""
+    if not 0 < (labels >= 0.5).sum() < len(labels):
+        return {}
+    figures = {
+        "auc_per_user": metrics.auc_per_user(labels, probability, user),
+        "auc": metrics.auc(labels, probability),
+        "normalized_entropy": metrics.normalized_entropy(labels, probability),
+        "ndcg_at_10": metrics.ndcg_at_k(labels, probability, user, 10),
+        "ece": metrics.expected_calibration_error(labels, probability, debiased=True),
+        "calibration_slope": metrics.calibration_slope(labels, probability),
+    }
+    return {name: value for name, value in figures.items() if np.isfinite(value)}
+
+
+def task_columns(values: NDArray[np.float64], known: Sequence[str], wanted: Sequence[str]) -> NDArray[np.float64]:
+    """(n, T) of the wanted tasks from a ranker's columns (n, its tasks); nan for a task that it does not know."""
+    unknown = np.full(len(values), np.nan)
+    return np.stack([values[:, known.index(task)] if task in known else unknown for task in wanted], axis=1)
+
+
+def surface_rows(surfaces: pa.Array | pa.ChunkedArray) -> dict[str, NDArray[np.bool_]]:
+    """Rows (n,) of each of the SURFACES largest surfaces, the largest first."""
+    counted = sorted(surfaces.drop_null().value_counts().to_pylist(), key=lambda found: (-found["counts"], found["values"]))
+    names = [found["values"] for found in counted[:SURFACES]]
+    return {name: pc.fill_null(pc.equal(surfaces, name), False).to_numpy(zero_copy_only=False) for name in names}
 
 
 def user_codes(user_ids: pa.Array) -> Codes:

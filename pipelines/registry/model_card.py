@@ -56,9 +56,9 @@ def _read(client: "MlflowClient", settings: Settings, kind: str, name: str, numb
 
 
 def _by_subject(metrics: Mapping[str, float]) -> dict[str, dict[str, float]]:
-    """``{"auc.frozen": 0.7}`` as ``{"auc": {"frozen": 0.7}}``; a name without a subject has the empty one."""
+    """``{"auc.frozen": 0.7}`` as ``{"auc": {"frozen": 0.7}}``; a name without a subject has the empty one. Slices are left to the run."""
     found: dict[str, dict[str, float]] = {}
-    for name in sorted(metrics):
+    for name in sorted(name for name in metrics if "/" not in name):
         figure, _, subject = name.partition(".")
         found.setdefault(figure, {})[subject] = metrics[name]
     return found

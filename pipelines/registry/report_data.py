@@ -59,6 +59,14 @@ class ReportData:
                 found[row.metric.subject][row.hour] = row.metric
         return dict(found)
 
+    def sliced(self, name: str, subject: str) -> dict[str, dict[str, Metric]]:
+        """The subject's metric of each slice by hour; not that of all rows."""
+        found: dict[str, dict[str, Metric]] = defaultdict(dict)
+        for row in self.metrics:
+            if (row.metric.name, row.metric.subject) == (name, subject) and row.metric.slice != "all":
+                found[row.metric.slice][row.hour] = row.metric
+        return dict(found)
+
 
 def read_report(settings: Settings) -> ReportData:
     rows = ledger.rows(settings)

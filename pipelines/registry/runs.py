@@ -1,6 +1,7 @@
 """One MLflow run a step and hour: parameters, metrics, the Delta versions that it read, figures."""
 
 import math
+import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -9,6 +10,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import UserError
+from pipelines.lake.metrics import GATE_FOLD
+from pipelines.lake.metrics import Metric as Figured
 from pipelines.registry.client import RegistryDown, call, unless_exists
 from pipelines.registry.provenance import delta_dataset, run_tags
 from pipelines.settings import Settings
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric
 
 _METRICS_A_REQUEST, _PARAMS_A_REQUEST = 1000, 100
+_UNNAMEABLE = re.compile(r"[^\w\-. :]")  # what MLflow refuses in the name of a metric
 _ABOUT = (
     "One recommender, hour by hour. A run is named by its step and hour and lists the Delta table versions that it read. Its model is "
     "registered under Models, where each version says what it was trained on, how it compares with production, and what became of it."
@@ -79,6 +83,12 @@ class Run:
 
     def _send(self, **batch: Any) -> None:
         call(self.settings, lambda client: client.log_batch(self.run_id, **batch))
+
+
+def metric_key(metric: Figured) -> str:
+    """``<name>.<subject>``; of a slice in a group of its own, which the UI folds: ``<slice>/<name>.<subject>``."""
+    key = f"{metric.name}.{metric.subject}"
+    return key if metric.slice in ("all", GATE_FOLD) else f"{_UNNAMEABLE.sub('_', metric.slice)}/{key}"
 
 
 @contextmanager

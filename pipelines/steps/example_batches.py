@@ -12,6 +12,7 @@ from models.hashing import id_hash, uniform
 from models.records import RankerBatch
 from pipelines.hours import hour_number, shift
 from pipelines.lake.held import HeldHours
+from pipelines.registry.judging import surface_rows
 from pipelines.settings import Settings
 from pipelines.steps.folds import in_gate_fold
 from spark_jobs.catalogue import Catalogue
@@ -23,11 +24,23 @@ _REPLAY_HOUR, _REPLAY_ROW = 52, 53  # streams of the hash
 
 @dataclass(frozen=True)
 class Rows:
-    """Examples as a batch, with whose they are and the hour of each."""
+    """Examples as a batch, with whose they are, the hour and the surface of each, and whether anything was known of the item."""
 
     batch: RankerBatch
     user_ids: pa.Array
     hours: NDArray[np.object_]
+    surfaces: pa.Array
+    known_item: NDArray[np.bool_]
+
+    def slices(self) -> dict[str, NDArray[np.bool_]]:
+        """Rows (n,) of users without a reaction and with, of items nobody had met and of others, and of each surface.
+
+        What every row belongs to, or none, is left out.
+        """
+        known_user = self.batch.user.history.any(dim=1).numpy()
+        found = {"cold users": ~known_user, "warm users": known_user, "cold items": ~self.known_item, "warm items": self.known_item}
+        found |= {f"surface {surface}": rows for surface, rows in surface_rows(self.surfaces).items()}
+        return {name: rows for name, rows in found.items() if rows.any() and not rows.all()}
 
 
 @dataclass(frozen=True)
@@ -145,7 +158,8 @@ class ExampleReader:
 
     def _rows(self, table: pa.Table, corrections: bool) -> Rows:
         batch = examples_batch(table.combine_chunks(), self.catalogue, self.names, self.tasks, corrections=corrections)
-        return Rows(batch, table["user_id"].combine_chunks(), table["hour"].to_numpy())
+        users, surfaces = (table[name].combine_chunks() for name in ("user_id", "surface"))
+        return Rows(batch, users, table["hour"].to_numpy(), surfaces, table["item_first_seen"].is_valid().to_numpy())
 
 
 def last_revisions(found: pa.Table) -> pa.Table:

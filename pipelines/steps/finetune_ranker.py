@@ -89,7 +89,7 @@ def _register(
     """Saves the candidate, then registers it: one version an hour, whatever was killed before."""
     from models.artifacts import save_ranker
     from pipelines.registry.figures import calibration_figure, training_figure
-    from pipelines.registry.runs import tracked_run
+    from pipelines.registry.runs import metric_key, tracked_run
     from pipelines.registry.versions import register, set_alias
 
     settings, hour, steps = current.settings, current.hours[-1], learned.steps
@@ -102,7 +102,7 @@ def _register(
         tracked.params({"examples": reader.count(current.hours), "negatives": f"{sampled} sampled, never shown" if sampled else "shown"})
         tracked.params({"transferred_from": transferred_from(settings) or "nothing"})
         tracked.inputs(current.inputs)
-        tracked.metrics({f"{metric.name}.{metric.subject}": metric.value for metric in figures})
+        tracked.metrics({metric_key(metric): metric.value for metric in figures})
         tracked.metrics({"loss": sum(step["loss"] for step in steps) / len(steps)})
         tracked.figure("training", training_figure([step["loss"] for step in steps], [step["gradient_norm"] for step in steps]))
         if judged.probabilities:

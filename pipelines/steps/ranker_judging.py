@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from models.artifacts import load_ranker
 from models.ranker import Ranker
 from pipelines.hours import hour_range, shift
-from pipelines.lake.metrics import Metric
+from pipelines.lake.metrics import GATE_FOLD, Metric
 from pipelines.registry.gates import Measured
-from pipelines.registry.judging import prequential_record, ranker_figures, user_codes
+from pipelines.registry.judging import Predicted, prequential_record, ranker_figures, task_columns, user_codes
 from pipelines.registry.releases import ReleaseRow, all_releases, release_folder
 from pipelines.settings import Settings
 from pipelines.steps.candidates import RANKER
@@ -24,10 +24,16 @@ _ROWS_AT_ONCE = 4096
 
 def probabilities(ranker: Ranker, rows: Rows, reader: ExampleReader) -> NDArray[np.float64]:
     """(n,) of the first task at the logged positions."""
+    return _by_task(ranker, rows, reader)[:, 0]
+
+
+def _by_task(ranker: Ranker, rows: Rows, reader: ExampleReader) -> NDArray[np.float64]:
+    """(n, T) at the logged positions, in the order of the reader's tasks; nan for one that the ranker does not know."""
     ranker.eval()
     with torch.no_grad():
         parts = [rows.batch.rows(slice(at, at + _ROWS_AT_ONCE)) for at in range(0, len(rows.batch), _ROWS_AT_ONCE)]
-        return np.asarray(torch.cat([ranker(part, reader.catalogue.table)[:, 0].sigmoid() for part in parts]).double())
+        found = torch.cat([ranker(part, reader.catalogue.table).sigmoid() for part in parts]).double().numpy()
+    return task_columns(found, ranker.config.tasks, reader.tasks)
 
 
 def prequential(reader: ExampleReader, hour: str, champion: ReleaseRow, lineage: Ranker) -> list[Metric]:
@@ -38,9 +44,10 @@ def prequential(reader: ExampleReader, hour: str, champion: ReleaseRow, lineage:
     named = {PRODUCTION_ARM: champion, FROZEN_ARM: first}
     rankers = {arm: release_ranker(reader.settings, row) for arm, row in named.items()} | {LINEAGE_ARM: lineage}
     vectors = lineage.config.encoder_version
-    found = {arm: probabilities(ranker, rows, reader) for arm, ranker in rankers.items() if ranker.config.encoder_version == vectors}
+    found = {arm: _by_task(ranker, rows, reader) for arm, ranker in rankers.items() if ranker.config.encoder_version == vectors}
     versions = {arm: row.versions["ranker"] for arm, row in named.items() if arm in found}
-    return prequential_record(_labels(rows), found, user_codes(rows.user_ids), versions)
+    labels = rows.batch.labels.double().numpy()
+    return prequential_record(Predicted(reader.tasks, labels, found, user_codes(rows.user_ids), rows.slices()), versions)
 
 
 @dataclass(frozen=True)
@@ -78,7 +85,7 @@ def release_ranker(settings: Settings, release: ReleaseRow) -> Ranker:
 
 def gate_metrics(measured: dict[str, Measured], subject: str) -> list[Metric]:
     """Gate figures as rows of ``metrics``, where the decision reads them."""
-    return [Metric(f"gate_{name}", subject, m.value, m.low, m.high, m.n, "gate fold") for name, m in measured.items()]
+    return [Metric(f"gate_{name}", subject, m.value, m.low, m.high, m.n, GATE_FOLD) for name, m in measured.items()]
 
 
 def _labels(rows: Rows) -> NDArray[np.float64]:

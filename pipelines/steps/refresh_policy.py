@@ -68,7 +68,7 @@ def _register(
     from dataclasses import asdict
 
     from models.artifacts import save_policy
-    from pipelines.registry.runs import tracked_run
+    from pipelines.registry.runs import metric_key, tracked_run
     from pipelines.registry.versions import register, set_alias
 
     settings, hour = current.settings, current.hours[-1]
@@ -77,7 +77,7 @@ def _register(
     with tracked_run(settings, STEP, hour) as tracked:
         tracked.params(settings.policy.model_dump())
         tracked.inputs(current.inputs)
-        tracked.metrics(asdict(report) | {f"{metric.name}.{metric.subject}": metric.value for metric in figures})
+        tracked.metrics(asdict(report) | {metric_key(metric): metric.value for metric in figures})
         if audited is not None:
             tracked.figure("propensities", _audit_figure(audited))
         version = register(settings, tracked, "policy", folder, hour)

@@ -143,7 +143,7 @@ def test_candidates_of_a_file_are_scored_as_training_saw_them_before_their_hour(
     settings, hour = root[0], hours_of(root[0])[-1]
     current = Attempt(settings, "finetune_ranker", [hour])
     reader = finetune_ranker.example_reader(current, encoder_spec(settings).version)
-    shown, hour_of = shown_candidates(settings), lambda rows: pc.strftime(rows["ts"], "%Y-%m-%dT%H")
+    shown, hour_of = shown_candidates(settings, settings.reward.tasks), lambda rows: pc.strftime(rows["ts"], "%Y-%m-%dT%H")
     assert sorted(pc.unique(hour_of(shown)).to_pylist()) == hours_of(settings)[1:]
     candidates = shown.filter(pc.equal(hour_of(shown), hour))
     pq.write_table(candidates, tmp_path / "candidates.parquet")
@@ -162,9 +162,10 @@ def test_candidates_of_a_file_are_scored_as_training_saw_them_before_their_hour(
     for name in ("counters", "history_age_h", "history_weight"):
         torch.testing.assert_close(getattr(inputs.user, name), getattr(expected.user, name), rtol=1e-5, atol=1e-4)
     assert np.array_equal(inputs.user.history.numpy() > 0, expected.user.history.numpy() > 0)
-    assert {"hourly", "daily", "frozen weights", "production"} <= set(scored.logits)
+    assert {"hourly", "daily", "frozen weights", "production"} <= set(scored["click"].logits)
     written = json.loads((tmp_path / "figures.json").read_text())
-    assert {gain["over"] for gain in written["gains"]} >= {"daily", "frozen weights"}
+    for task in ("click", "watch"):
+        assert {gain["over"] for gain in written["gains"] if gain["task"] == task} >= {"daily", "frozen weights"}
 
 
 def test_impressions_and_reactions_are_what_the_users_landed(root):

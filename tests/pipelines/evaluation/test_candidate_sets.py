@@ -3,10 +3,11 @@
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.evaluation.candidate_sets import read_candidates
+from pipelines.evaluation.candidate_sets import of_task, read_candidates
 from pipelines.evaluation.evaluate import evaluate
 
 HEAD = "impression_id,user,item,ts,label\n"
+TASKS = ("click", "watch", "rating")
 ROW = "s1,u1,m1,2026-11-10T09:05:00+00:00,1\n"
 
 
@@ -19,6 +20,8 @@ ROW = "s1,u1,m1,2026-11-10T09:05:00+00:00,1\n"
         (HEAD + ROW.replace(",1\n", ",yes\n"), "label a number"),
         (HEAD + ROW.replace("u1", ""), "has empty cells"),
         (HEAD + ROW + "one,two\n", "cannot be read"),
+        (HEAD.replace("\n", ",label_wacth\n") + ROW.replace("\n", ",1\n"), "label_wacth; the tasks are click, watch, rating"),
+        (HEAD.replace("\n", ",label_watch\n") + ROW.replace("\n", ",much\n"), "label_<task> is a number"),
         (HEAD + ROW, "table training_examples does not exist"),
     ],
 )
@@ -34,6 +37,14 @@ def test_a_file_that_cannot_be_scored_is_one_line_and_nothing_is_written(setting
 def test_what_was_searched_for_is_read_where_it_stands(tmp_path):
     asked = [ROW.replace("\n", f",{query}\n") for query in (" red  shoes", "", " ")]
     (tmp_path / "c.csv").write_text(HEAD.replace("\n", ",query\n") + "".join(asked))
-    assert read_candidates(tmp_path / "c.csv")["query"].to_pylist() == ["red shoes", None, None]
+    assert read_candidates(tmp_path / "c.csv", TASKS)["query"].to_pylist() == ["red shoes", None, None]
     (tmp_path / "d.csv").write_text(HEAD + ROW)
-    assert read_candidates(tmp_path / "d.csv")["query"].to_pylist() == [None]
+    assert read_candidates(tmp_path / "d.csv", TASKS)["query"].to_pylist() == [None]
+
+
+def test_labels_of_further_tasks_and_the_surface_are_read_where_they_stand(tmp_path):
+    (tmp_path / "c.csv").write_text(HEAD.replace("\n", ",label_watch,surface\n") + ROW.replace("\n", ",0.25,home\n"))
+    found = read_candidates(tmp_path / "c.csv", TASKS)
+    assert found["surface"].to_pylist() == ["home"]
+    labels = [of_task(found, task, task == "click") for task in ("click", "watch", "rating")]
+    assert [part and part["label"].to_pylist() for part in labels] == [[1.0], [0.25], None]

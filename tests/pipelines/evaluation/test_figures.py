@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipelines.evaluation.figures import Scored
+from pipelines.evaluation.figures import Scored, as_record
 
 SETS, USERS = ["s1"] * 3 + ["s2"] * 2 + ["s3"] * 2, ["u"] * 5 + ["v"] * 2
 LABELS = [1.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0]
@@ -34,6 +34,17 @@ def test_slices_are_there_only_where_both_kinds_are():
     gains = {gain.slice: gain for gain in found.gains("best")}
     assert set(gains) == {"all", "new users", "known users"}
     assert (gains["new users"].gain, gains["known users"].gain) == (0.75, 0.0)
+
+
+def test_each_of_several_surfaces_is_a_slice():
+    table = scored().table.append_column("surface", pa.array(["home"] * 3 + ["search"] * 2 + [None] * 2))
+    found = Scored(table, {"best": np.array(BEST), "half": np.array(HALF)}, np.ones(7, bool), np.ones(7, bool))
+    gains = {gain.slice: gain.gain for gain in found.gains("best")}
+    assert gains == {"all": 0.5, "surface home": 0.5, "surface search": 1.0}
+    rows = as_record({"click": found}, "best")["figures"]
+    assert {(row["task"], row["slice"], row["rows"]) for row in rows} == {
+        ("click", "all", 7), ("click", "surface home", 3), ("click", "surface search", 2)
+    }  # fmt: skip
 
 
 def test_an_arm_is_compared_where_it_scored():

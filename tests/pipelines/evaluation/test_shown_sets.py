@@ -39,17 +39,18 @@ def test_slates_of_hours_that_say_what_was_shown_with_late_clicks(settings, writ
     write([
         example("old", START, 1.0), example("bought", FIRST, 1.0), example("drawn", FIRST, 0.0, negative_source="sampled"),
         example("b", SECOND, 0.0, slate_id="s2"), example("b", SECOND, 1.0, revision=1, arrived=THIRD, slate_id="s2"),
-        example("a", SECOND, 0.0, slate_id="s1", query="red shoes"), example("c", THIRD, 0.0),
+        example("a", SECOND, 0.0, slate_id="s1", query="red shoes", surface="home"), example("c", THIRD, 0.0),
         example("gone", SECOND, 1.0, revision=2, arrived=THIRD),
     ])  # fmt: skip
-    found = shown_candidates(settings).to_pylist()
+    found = shown_candidates(settings, ("click", "watch")).to_pylist()
     assert [(row["impression_id"], row["user"], row["item"], row["label"]) for row in found] == [
         ("s1", "u", "i-a", 0.0), ("s2", "u", "i-b", 1.0), (f"u {THIRD}:05:00.000000Z", "u", "i-c", 0.0)
     ]  # fmt: skip
     assert [row["query"] for row in found] == ["red shoes", None, None]
+    assert [row["label_watch"] for row in found] == [1.0, 1.0, 1.0] and [row["surface"] for row in found] == ["home", None, None]
 
 
 def test_a_log_without_impressions_asks_for_candidates(settings, write):
     write([example("bought", FIRST, 1.0), example("drawn", FIRST, 0.0, negative_source="sampled")])
     with pytest.raises(UserError, match="give candidate sets with --candidates FILE"):
-        shown_candidates(settings)
+        shown_candidates(settings, ("click",))

@@ -55,8 +55,8 @@ def test_together_is_as_each_row_alone_and_as_another_models_inputs(view, candid
     torch.manual_seed(1)
     config = RankerConfig(NAMES, NAMES, CROSS, ("click",), "v1", 6, dim=4, hidden=8, relevance=RELEVANCE)
     ranker = Ranker(config).eval()
-    together = view.logits({"it": ranker}, candidates)["it"]
-    alone = [view.logits({"it": ranker}, candidates.slice(row, 1))["it"][0] for row in range(len(ROWS))]
+    together = view.logits({"it": ranker}, candidates)["it"][:, 0]
+    alone = [view.logits({"it": ranker}, candidates.slice(row, 1))["it"][0, 0] for row in range(len(ROWS))]
     np.testing.assert_allclose(together, alone, atol=1e-5)
     batch = view.inputs(candidates, NAMES)
     with torch.no_grad():

@@ -43,8 +43,9 @@ def root(settings: Settings) -> Settings:
     )  # fmt: skip
     append_decision(settings, rejected, "r000001")
     audit = [Metric("propensity_mean_weight", "log", 1.0, 0.99, 1.01, 300), Metric("propensity_max_error", "log", 1e-9)]
+    cold = Metric("prequential_auc_per_user", "production", 0.55, n=400, slice="cold users")
     for hour, auc in ((FIRST, 0.61), (second, 0.6412)):
-        write_metrics(settings, hour, [Metric("prequential_auc_per_user", "production", auc, 0.6, 0.7, 4000), *audit])
+        write_metrics(settings, hour, [Metric("prequential_auc_per_user", "production", auc, 0.6, 0.7, 4000), cold, *audit])
     failed = done("ingest", FIRST, 1, status="failed", detail="UserError: 12 % refused <script>alert(1)</script>")
     ledger.write_rows(settings, [failed])
     ledger.write_rows(settings, [done("ingest", FIRST, 4, rows_out=1000), done("ingest", shift(FIRST, 1), 6, rows_out=3000)])
@@ -64,7 +65,8 @@ def test_what_the_tables_say(root):
     assert (ingest.step, ingest.hours, ingest.median_s, ingest.longest_s) == ("ingest", 2, 5.0, 6.0)
     assert (finetune.hours, finetune.median_s, finetune.stages) == (2, 10.0, [("learn", 8.0)])
     assert [row.detail for row in data.failures] == ["UserError: 12 % refused <script>alert(1)</script>"]
-    assert data.named("prequential_auc_per_user")["production"][shift(FIRST, 1)].value == 0.6412
+    assert data.sliced("prequential_auc_per_user", "production")["cold users"][FIRST].value == 0.55
+    assert data.named("prequential_auc_per_user", "all")["production"][shift(FIRST, 1)].value == 0.6412
 
 
 def test_the_page_tells_why_and_carries_everything_within(root):
@@ -73,7 +75,7 @@ def test_the_page_tells_why_and_carries_everything_within(root):
     assert "4,567" in page and "-0.0202 to 0.0003" in page and "0.6412" in page
     assert '<span class="badge promoted">promoted</span>' in page and '<span class="badge rejected">rejected</span>' in page
     sources = re.findall(r'src="([^"]+)"', page)
-    assert len(sources) == 6 and all(source.startswith("data:image/svg+xml;base64,") for source in sources)
+    assert len(sources) == 7 and all(source.startswith("data:image/svg+xml;base64,") for source in sources)
     assert all(b"<svg" in base64.b64decode(source.partition(",")[2]) for source in sources)
     links = set(re.findall(r'href="([^"]+)"', page))
     pages = ("experiments?workflowType=machine_learning", "models/recloop-video-ranker/versions/2")

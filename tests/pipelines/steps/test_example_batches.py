@@ -97,6 +97,20 @@ def test_the_test_then_train_rows_are_the_hours_impressions_of_everybody(reader)
     assert rows.batch.labels.sum() == 0 and set(rows.hours) == {THIRD}
 
 
+def test_slices_are_cold_and_warm_users_and_items_and_surfaces(reader):
+    start = parse_hour(FIRST)
+    met = {"recent": [{"ts": start, "event_id": "e", "item_id": "i", "weight": 1.0, "times": 1.0}]}
+    rows = [
+        example(n, f"u{n}", FIRST) | {"user": met if n < 3 else {"recent": []}, "item_first_seen": start if n else None, "surface": surface}
+        for n, surface in enumerate(["home", "home", "search", None])
+    ]
+    found = reader().rows(pa.Table.from_pylist(rows, schema=TABLES["training_examples"].schema)).slices()
+    assert {name: mask.tolist() for name, mask in found.items()} == {
+        "cold users": [False, False, False, True], "warm users": [True, True, True, False], "cold items": [True, False, False, False],
+        "warm items": [False, True, True, True], "surface home": [True, True, False, False], "surface search": [False, False, True, False],
+    }  # fmt: skip
+
+
 def test_a_window_judges_by_the_labels_known_at_its_end(reader, gate):
     window = reader().window([FIRST, SECOND, THIRD])
     assert numbers(window.judging.batch) == of_users(gate, 1, 2, 3)
