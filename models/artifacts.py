@@ -9,7 +9,8 @@ from typing import TypeVar
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from models.policy import Policy, PolicyConfig
+from models.policies.base import PolicyConfig, SlatePolicy
+from models.policies.learners import make_policy
 from models.ranker import Ranker, RankerConfig
 
 CONFIG = "config.json"
@@ -28,13 +29,13 @@ def load_ranker(folder: Path | str) -> Ranker:
     return _with_weights(ranker, folder)
 
 
-def save_policy(policy: Policy, folder: Path | str) -> None:
+def save_policy(policy: SlatePolicy, folder: Path | str) -> None:
     write_folder(folder, {CONFIG: policy.config.to_json()}, {WEIGHTS: policy.state_dict()})
 
 
-def load_policy(folder: Path | str) -> Policy:
+def load_policy(folder: Path | str) -> SlatePolicy:
     """The policy in eval mode."""
-    policy = Policy(PolicyConfig.from_json((Path(folder) / CONFIG).read_text()))
+    policy = make_policy(PolicyConfig.from_json((Path(folder) / CONFIG).read_text()))
     return _with_weights(policy, folder)
 
 

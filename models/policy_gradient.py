@@ -36,6 +36,22 @@ def reinforce_loss(logits: Tensor, slates: LoggedSlates, baseline: Tensor, weigh
     return -(weights * reward * prefix_log_probs).sum(-1).mean()
 
 
+def independent_loss(logits: Tensor, slates: LoggedSlates, weight_cap: float) -> Tensor:
+    """Minus the surrogate of a set of K independent draws, a draw: w K (1 - pi(a))^(K-1) r log pi(a), w = pi / behavior (Chen et al. 2019).
+
+    Its gradient is that of the expected reward of the set, where each item that is in it pays once. A baseline would move it: how many
+    different items a set holds depends on the policy.
+    """
+    log_probs = logits.log_softmax(-1).gather(-1, slates.action)  # (S, K)
+    chance = log_probs.detach().exp()
+    behavior = torch.where(slates.shown, slates.propensity, torch.ones_like(slates.propensity))
+    weights = (chance / behavior).clamp(max=weight_cap)
+    size = slates.action.shape[-1]
+    reward = torch.where(slates.shown, slates.reward, torch.zeros_like(slates.reward))
+    per_draw = weights * size * (1 - chance) ** (size - 1) * reward * torch.where(slates.shown, log_probs, torch.zeros_like(log_probs))
+    return -per_draw.sum() / slates.shown.sum().clamp(min=1)
+
+
 def slate_kl(start_logits: Tensor, new_logits: Tensor, action: Tensor, shown: Tensor) -> Tensor:
     """KL(start || new) of each slate in nats (S,), summed over the shown positions along the logged prefix."""
     terms = []

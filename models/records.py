@@ -124,6 +124,7 @@ class LoggedSlates(TensorRecord):
     propensity: Tensor  # (S, K) given the items above
     reward: Tensor  # (S, K)
     user: Tensor  # (S,) int64 user index, the resampling unit
+    following: Tensor  # (S,) int64 row in the whole record of the user's next slate in the session, -1 = none
 
     def check_propensities(self) -> None:
         """ValueError where a shown position has no propensity in (0, 1]."""

@@ -137,6 +137,7 @@ class AdapterSettings(_Section):
 
 
 class PolicySettings(_Section):
+    learner: Literal["reinforce", "slate_q", "neural_linear", "lin_ucb", "softmax", "epsilon_greedy"]
     temperature: float = Field(gt=0)
     logit_range: float = Field(gt=0, le=7)
     steps: int = Field(ge=1)
@@ -145,7 +146,12 @@ class PolicySettings(_Section):
     kl_limit: float = Field(gt=0)
     reach: float = Field(gt=0)
     least_effective: int = Field(ge=0)
+    anchor_kl_limit: float = Field(gt=0)
     entropy: float = Field(ge=0)
+    epsilon: float = Field(gt=0, lt=1)
+    bonus: float = Field(ge=0)
+    discount: float = Field(ge=0, lt=1)
+    session_h: int = Field(ge=1)
     log_h: int = Field(ge=1, le=168)
 
 

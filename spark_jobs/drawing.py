@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.artifacts import load_policy, load_ranker
 from models.hashing import gumbel, id_hash
-from models.policy import Policy
+from models.policies.base import SlatePolicy
 from models.ranker import Ranker
 from models.records import ItemState, KnownUser, UserState
 from models.retrieval import select_candidates
@@ -39,7 +39,7 @@ class Release:
 
     release_id: str
     ranker: Ranker
-    policy: Policy
+    policy: SlatePolicy
     task_rewards: tuple[float, ...]
 
     @property

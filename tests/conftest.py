@@ -85,7 +85,8 @@ def save_release() -> Callable[..., None]:
     import torch
 
     from models.artifacts import save_policy, save_ranker
-    from models.policy import Policy, PolicyConfig
+    from models.policies.base import PolicyConfig
+    from models.policies.learners import make_policy
     from models.ranker import Ranker, RankerConfig
     from models.records import ItemTable, RankerBatch, UserState
     from spark_jobs.contracts import HISTORY
@@ -105,7 +106,7 @@ def save_release() -> Callable[..., None]:
         )  # fmt: skip
         ranker.fit_statistics(batch, ItemTable.of_texts(torch.randn(9, text_dim)))
         save_ranker(ranker.eval(), folder / "ranker")
-        policy = Policy(PolicyConfig(user_dim=20, candidate_dim=8, hidden=8))
+        policy = make_policy(PolicyConfig(user_dim=20, candidate_dim=8, hidden=8))
         if learned:
             torch.nn.init.normal_(policy.out.weight)
         save_policy(policy.eval(), folder / "policy")

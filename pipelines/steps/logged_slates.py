@@ -17,7 +17,7 @@ from torch import Tensor
 
 from models.ranker import RankerConfig
 from models.records import ItemState, KnownUser, LoggedSlates
-from pipelines.hours import end_of
+from pipelines.hours import end_of, hour_number
 from pipelines.lake.tables import read_table
 from pipelines.settings import Settings
 from pipelines.steps.shown_slates import ShownSlates
@@ -103,11 +103,12 @@ class SlateReader:
     def _slates(self, features: Tensor, user_vectors: Tensor) -> LoggedSlates:
         users = self._column("user_id").dictionary_encode().indices.to_numpy().astype(np.int64)
         size = self.shown.shown.shape[1]
+        hours = np.array([hour_number(hour) for hour in self._column("hour").to_pylist()], dtype=np.int64)
         return LoggedSlates(
             user_vector=user_vectors, candidates=features, mask=self.rows > 0, behavior_logits=self.behavior_logits,
             action=self._numbers("action", 0, size).long(), shown=torch.from_numpy(self.shown.shown),
             propensity=self._numbers("propensities", 1.0, size), reward=torch.from_numpy(self.shown.reward).double(),
-            user=torch.from_numpy(users),
+            user=torch.from_numpy(users), following=torch.from_numpy(following(users, hours, self.settings.policy.session_h)),
         )  # fmt: skip
 
     def _column(self, name: str) -> pa.Array:
@@ -116,6 +117,16 @@ class SlateReader:
     def _numbers(self, name: str, padding: float, width: int | None = None) -> Tensor:
         column = self._column(name)
         return _padded(column, torch.from_numpy(column.flatten().to_numpy().copy()), padding, width)
+
+
+def following(user: NDArray[np.int64], hour: NDArray[np.int64], session_h: int) -> NDArray[np.int64]:
+    """(S,) row of the same user's next slate where it was drawn at most ``session_h`` hours later, else -1."""
+    order = np.lexsort((hour, user))
+    found = np.full(len(user), -1, dtype=np.int64)
+    here, later = order[:-1], order[1:]
+    goes_on = (user[here] == user[later]) & (hour[later] - hour[here] <= session_h)
+    found[here[goes_on]] = later[goes_on]
+    return found
 
 
 def _known_users(settings: Settings, version: int, ids: pa.Array) -> pa.Table:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.hashing import id_hash, uniform
 from models.off_policy import propensity_audit
-from models.policy import Policy
+from models.policies.base import SlatePolicy
 from models.records import LoggedSlates
 from pipelines.hours import hour_range, shift
 from pipelines.lake import ledger
@@ -53,9 +53,9 @@ class SlateLog:
         where = np.flatnonzero(rows)
         return SlateReader(self.settings, self.catalogue, self.slates.take(where)) if len(where) else None
 
-    def learning(self, at_most: int) -> SlateReader | None:
-        """Policy-drawn slates of users outside the gate fold, a hashed sample."""
-        return self.reader(self._sample(self._by_policy() & ~self._gate(), at_most))
+    def learning(self, at_most: int, whole_users: bool = False) -> SlateReader | None:
+        """Policy-drawn slates of users outside the gate fold, a hashed sample; of some users all, where what followed counts."""
+        return self.reader(self._sample(self._by_policy() & ~self._gate(), at_most, "user_id" if whole_users else "slate_id"))
 
     def judging(self) -> SlateReader | None:
         """Policy-drawn slates of the gate fold within ``gates.window_h``, a hashed sample of ``gates.max_slates``."""
@@ -76,10 +76,10 @@ class SlateLog:
     def _hours(self) -> NDArray[np.object_]:
         return np.asarray(self.slates.decisions["hour"].to_pylist(), dtype=object)
 
-    def _sample(self, rows: NDArray[np.bool_], at_most: int) -> NDArray[np.bool_]:
+    def _sample(self, rows: NDArray[np.bool_], at_most: int, by: str = "slate_id") -> NDArray[np.bool_]:
         where = np.flatnonzero(rows)
-        ids = self.slates.decisions["slate_id"].take(where).to_pylist()
-        order = np.argsort(uniform(self.settings.seed, _SAMPLE, id_hash(ids))) if len(ids) else np.zeros(0, int)
+        ids = self.slates.decisions[by].take(where).to_pylist()
+        order = np.argsort(uniform(self.settings.seed, _SAMPLE, id_hash(ids)), kind="stable") if len(ids) else np.zeros(0, int)
         kept = np.zeros(len(rows), bool)
         kept[where[order[:at_most]]] = True
         return kept
@@ -119,7 +119,7 @@ def holds(audited: Sequence[Metric]) -> bool:
     return found["propensity_max_error"].value <= AUDIT_ERROR and within
 
 
-def gate_figures(log: SlateLog, lineage: "Lineage", policy: Policy) -> list[Metric]:
+def gate_figures(log: SlateLog, lineage: "Lineage", policy: SlatePolicy) -> list[Metric]:
     """{new ranker, new policy} and {new ranker, production policy} against production, on the gate fold's slates."""
     reader = log.judging()
     if reader is None or lineage.champion is None:

@@ -14,7 +14,8 @@ from pipelines.steps.step import Attempt, Outcome, attempt, check_follows, settl
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from models.policy import Policy, RefreshReport
+    from models.policies.base import SlatePolicy
+    from models.policies.refresh import RefreshReport
     from models.records import LoggedSlates
 
 
@@ -63,7 +64,7 @@ def _audit_figure(slates: "LoggedSlates") -> "Figure":
 
 
 def _register(
-    current: Attempt, policy: "Policy", report: "RefreshReport", figures: list[Metric], audited: "LoggedSlates | None"
+    current: Attempt, policy: "SlatePolicy", report: "RefreshReport", figures: list[Metric], audited: "LoggedSlates | None"
 ) -> str:
     from dataclasses import asdict
 

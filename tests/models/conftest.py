@@ -152,6 +152,7 @@ def make_slate_world() -> Callable[..., SlateWorld]:
             propensity=torch.from_numpy(propensity).float(),
             reward=torch.from_numpy((random.random(chance.shape) < chance).astype(np.float32)),
             user=torch.from_numpy(user),
+            following=torch.full((len(user),), -1),
         )
         return SlateWorld(behavior, quality, slates)
 

@@ -3,7 +3,8 @@ import torch
 
 from models import artifacts
 from models.artifacts import load_policy, load_ranker, save_policy, save_ranker
-from models.policy import Policy, PolicyConfig
+from models.policies.base import PolicyConfig
+from models.policies.learners import make_policy
 
 
 def test_a_ranker_scores_the_same_after_a_round_trip(make_ranker_world, tmp_path):
@@ -17,7 +18,7 @@ def test_a_ranker_scores_the_same_after_a_round_trip(make_ranker_world, tmp_path
 
 
 def test_a_policy_survives_a_round_trip_and_an_overwrite(tmp_path):
-    first, second = Policy(PolicyConfig(2, 3)), Policy(PolicyConfig(2, 3, temperature=0.5))
+    first, second = make_policy(PolicyConfig(2, 3)), make_policy(PolicyConfig(2, 3, temperature=0.5))
     torch.nn.init.normal_(second.out.weight)
     for policy in (first, second):
         save_policy(policy, tmp_path / "policy")
@@ -28,7 +29,7 @@ def test_a_policy_survives_a_round_trip_and_an_overwrite(tmp_path):
 
 
 def test_a_save_that_fails_leaves_the_earlier_model(tmp_path, monkeypatch):
-    policy = Policy(PolicyConfig(2, 3))
+    policy = make_policy(PolicyConfig(2, 3))
     save_policy(policy, tmp_path / "policy")
 
     def fail(*_):
@@ -36,6 +37,6 @@ def test_a_save_that_fails_leaves_the_earlier_model(tmp_path, monkeypatch):
 
     monkeypatch.setattr(artifacts, "save_file", fail)
     with pytest.raises(OSError, match="disk full"):
-        save_policy(Policy(PolicyConfig(5, 5)), tmp_path / "policy")
+        save_policy(make_policy(PolicyConfig(5, 5)), tmp_path / "policy")
     assert load_policy(tmp_path / "policy").config.user_dim == 2
     assert [p.name for p in tmp_path.iterdir()] == ["policy"]

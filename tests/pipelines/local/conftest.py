@@ -13,7 +13,8 @@ import torch
 from deltalake import write_deltalake
 
 from models.artifacts import save_policy, save_ranker
-from models.policy import Policy, PolicyConfig
+from models.policies.base import PolicyConfig
+from models.policies.learners import make_policy
 from models.ranker import Ranker, RankerConfig
 from models.records import ItemTable, RankerBatch, UserState
 from pipelines.hours import end_of, shift
@@ -159,7 +160,7 @@ def save_release(folder: Path) -> None:
                         torch.arange(50) % 10, torch.rand(50, 3), torch.ones(50), torch.zeros(50, dtype=torch.int64))  # fmt: skip
     ranker.fit_statistics(batch, ItemTable.of_texts(torch.randn(9, TEXT_DIM)))
     save_ranker(ranker.eval(), folder / "ranker")
-    save_policy(Policy(PolicyConfig(user_dim=20, candidate_dim=8, hidden=8)).eval(), folder / "policy")
+    save_policy(make_policy(PolicyConfig(user_dim=20, candidate_dim=8, hidden=8)), folder / "policy")
 
 
 def _counters(random: np.random.Generator, mean: float) -> dict[str, float]:

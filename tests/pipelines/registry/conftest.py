@@ -17,7 +17,8 @@ import requests
 import torch
 
 from models.artifacts import save_policy, save_ranker
-from models.policy import Policy, PolicyConfig
+from models.policies import learners
+from models.policies.base import PolicyConfig, SlatePolicy
 from models.ranker import Ranker, RankerConfig
 from pipelines.settings import Settings, load_settings
 
@@ -139,10 +140,10 @@ def make_ranker(tmp_path: Path) -> Callable[[int], tuple[Ranker, Path]]:
 
 
 @pytest.fixture
-def make_policy(tmp_path: Path) -> Callable[[int], tuple[Policy, Path]]:
-    def make(seed: int) -> tuple[Policy, Path]:
+def make_policy(tmp_path: Path) -> Callable[[int], tuple[SlatePolicy, Path]]:
+    def make(seed: int) -> tuple[SlatePolicy, Path]:
         torch.manual_seed(seed)
-        policy, folder = Policy(PolicyConfig(user_dim=3, candidate_dim=4, hidden=8)).eval(), tmp_path / f"policy-{seed}"
+        policy, folder = learners.make_policy(PolicyConfig(user_dim=3, candidate_dim=4, hidden=8), seed), tmp_path / f"policy-{seed}"
         torch.nn.init.normal_(policy.out.weight)
         save_policy(policy, folder)
         return policy, folder

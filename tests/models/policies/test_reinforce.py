@@ -1,12 +1,16 @@
+"""Policy gradients: exact against enumeration, and a refresh that raises the true value within its trust region."""
+
 import dataclasses
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 import pytest
 import torch
 
-from models.policy import Policy, PolicyConfig, RefreshSettings, refresh_policy, slate_kl
-from models.policy_gradient import prefix_weights, reinforce_loss
+from models.policies.base import PolicyConfig, RefreshSettings
+from models.policies.learners import make_policy
+from models.policies.refresh import refresh_policy
+from models.policy_gradient import independent_loss, prefix_weights, reinforce_loss, slate_kl
 from models.records import LoggedSlates
 from models.slates import bound_logits
 
@@ -28,7 +32,7 @@ def every_slate(behavior: torch.Tensor, reward) -> tuple[LoggedSlates, torch.Ten
         torch.zeros(n, 1), torch.zeros(n, len(behavior), 1), torch.ones(n, len(behavior), dtype=torch.bool),
         behavior.expand(n, -1), action, torch.ones(n, 2, dtype=torch.bool), torch.stack([first, second], 1),
         torch.tensor([[reward(a[:1]), reward(a)] for a in action.tolist()], dtype=behavior.dtype),
-        torch.zeros(n, dtype=torch.int64),
+        torch.zeros(n, dtype=torch.int64), torch.full((n,), -1),
     )  # fmt: skip
     return slates, first * second
 
@@ -46,6 +50,24 @@ def test_the_expected_gradient_of_the_loss_is_that_of_the_value():
             target.expand(1, 4), slates.rows(slice(i, i + 1)), torch.tensor([0.7, 0.2]), weight_cap=1e9
         )
         estimate -= chance[i] * torch.autograd.grad(loss, target)[0]
+    torch.testing.assert_close(estimate, exact)
+
+
+def test_the_expected_gradient_of_independent_draws_is_that_of_the_set_they_make():
+    """Each of three items pays once where it is in the set of two draws with replacement."""
+    behavior, pays = torch.tensor([0.5, -0.3, 0.2], dtype=torch.double), torch.tensor([1.0, 0.4, 2.0], dtype=torch.double)
+    action = torch.tensor(list(product(range(3), repeat=2)))
+    chance, n = behavior.softmax(0)[action].prod(1), len(action)
+    target = torch.tensor([0.1, 0.4, -0.8], dtype=torch.double, requires_grad=True)
+    in_set = 1 - (1 - target.softmax(0)) ** 2
+    (exact,) = torch.autograd.grad((in_set * pays).sum(), target)
+    slates = LoggedSlates(
+        torch.zeros(n, 1), torch.zeros(n, 3, 1), torch.ones(n, 3, dtype=torch.bool), behavior.expand(n, -1), action,
+        torch.ones(n, 2, dtype=torch.bool), behavior.softmax(0)[action], pays[action], torch.zeros(n, dtype=torch.int64),
+        torch.full((n,), -1),
+    )  # fmt: skip
+    losses = [independent_loss(target.expand(1, 3), slates.rows(slice(i, i + 1)), weight_cap=1e9) for i in range(n)]
+    estimate = -sum(chance[i] * torch.autograd.grad(losses[i], target)[0] for i in range(n))
     torch.testing.assert_close(estimate, exact)
 
 
@@ -68,7 +90,7 @@ def test_slate_kl_equals_the_sum_over_slates():
 
 
 def test_a_new_policy_is_the_temperature_rule():
-    policy, mask = Policy(CONFIG), torch.rand(6, 5) < 0.8
+    policy, mask = make_policy(CONFIG), torch.rand(6, 5) < 0.8
     candidates = torch.randn(6, 5, 2)
     logits = policy(torch.randn(6, 2), candidates, mask)
     torch.testing.assert_close(logits, bound_logits(candidates[..., 0], mask, 1.0))
@@ -76,7 +98,7 @@ def test_a_new_policy_is_the_temperature_rule():
 
 def test_refresh_raises_the_true_value_within_the_trust_region(make_slate_world):
     world = make_slate_world(users=40, per_user=100)
-    policy = Policy(CONFIG)
+    policy = make_policy(CONFIG)
     slates = dataclasses.replace(world.slates, behavior_logits=policy_logits(policy, world.slates))
     slates = with_draws(world, slates)
     refreshed, report = refresh_policy(policy, slates, RefreshSettings(steps=150, lr=3e-3))
@@ -109,7 +131,7 @@ def with_draws(world, slates):
 
 def test_the_trust_region_holds_when_the_steps_overshoot(make_slate_world):
     slates = make_slate_world(users=20, per_user=20).slates
-    policy = Policy(CONFIG)
+    policy = make_policy(CONFIG)
     refreshed, report = refresh_policy(policy, slates, RefreshSettings(steps=3, lr=1.0, kl_limit=0.01))
     kl = slate_kl(policy_logits(policy, slates), policy_logits(refreshed, slates), slates.action, slates.shown)
     assert 0 < kl.mean() <= 0.01
@@ -118,27 +140,28 @@ def test_the_trust_region_holds_when_the_steps_overshoot(make_slate_world):
 
 def test_refresh_repeats_to_the_bit_and_leaves_its_input(make_slate_world):
     slates = make_slate_world(users=10, per_user=10).slates
-    policy = Policy(CONFIG)
+    policy = make_policy(CONFIG)
     first, second = (refresh_policy(policy, slates, RefreshSettings(steps=5))[0] for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
     assert not policy.out.weight.any() and not policy.fitted
 
 
-@pytest.mark.parametrize("bad", [torch.nan, 0.0, -0.1, 1.5])
-def test_a_shown_position_without_a_propensity_is_refused(make_slate_world, bad):
-    slates = make_slate_world(users=2, per_user=2).slates
-    slates.propensity[1, 2] = bad
-    with pytest.raises(ValueError, match="of 12 shown, "):
-        refresh_policy(Policy(CONFIG), slates, RefreshSettings(steps=1))
-    unseen = dataclasses.replace(slates, shown=slates.shown & torch.tensor([True, True, False]))
-    refresh_policy(Policy(CONFIG), unseen, RefreshSettings(steps=1))
-
-
-def test_no_slates_keep_the_policy():
-    empty = LoggedSlates(
-        torch.zeros(0, 2), torch.zeros(0, 5, 2), torch.zeros(0, 5, dtype=torch.bool), torch.zeros(0, 5),
-        torch.zeros(0, 3, dtype=torch.int64), torch.zeros(0, 3, dtype=torch.bool), torch.zeros(0, 3), torch.zeros(0, 3),
-        torch.zeros(0, dtype=torch.int64),
-    )  # fmt: skip
-    _, report = refresh_policy(Policy(CONFIG), empty, RefreshSettings())
-    assert report.steps == 0
+def test_the_top_k_correction_corrects_draws_without_replacement_twice():
+    """Its expected gradient on Plackett-Luce slates points elsewhere than the value's, where that of prefixes is exact."""
+    behavior = torch.tensor([1.5, 0.3, 0.0, -1.0], dtype=torch.double)
+    pays = torch.tensor([0.2, 1.0, 0.1, 0.7], dtype=torch.double)
+    slates, chance = every_slate(behavior, lambda prefix: pays[prefix[-1]].item())
+    target = torch.tensor([1.6, 0.2, 0.1, -0.9], dtype=torch.double, requires_grad=True)
+    first = target.softmax(0)[slates.action[:, 0]]
+    value = (first * target.softmax(0)[slates.action[:, 1]] / (1 - first) * slates.reward.sum(1)).sum()
+    (exact,) = torch.autograd.grad(value, target)
+    top_1 = dataclasses.replace(slates, propensity=behavior.softmax(0)[slates.action])
+    cosines = {}
+    for name, loss in (
+        ("prefixes", lambda row: reinforce_loss(target.expand(1, 4), slates.rows(row), torch.zeros(2), 1e9)),
+        ("independent", lambda row: independent_loss(target.expand(1, 4), top_1.rows(row), 1e9)),
+    ):
+        rows = [slice(i, i + 1) for i in range(len(slates))]
+        expected = -sum(p * torch.autograd.grad(loss(row), target)[0] for p, row in zip(chance, rows, strict=True))
+        cosines[name] = torch.cosine_similarity(expected, exact, dim=0).item()
+    assert cosines["prefixes"] == pytest.approx(1.0) and cosines["independent"] < 0.9

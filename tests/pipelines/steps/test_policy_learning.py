@@ -1,0 +1,67 @@
+"""Where a policy goes on from, and that each learner learns from the slates that recloop itself drew and showed."""
+
+import numpy as np
+import pytest
+import torch
+
+from models.artifacts import load_policy
+from pipelines.hours import shift
+from pipelines.registry.releases import append_decision, release_folder
+from pipelines.steps.candidates import RANKER, candidate_folder
+from pipelines.steps.logged_slates import following
+from pipelines.steps.policy_learning import ANCHOR_H, lineage, refreshed
+
+LEARNERS = ("reinforce", "slate_q", "neural_linear", "lin_ucb", "softmax", "epsilon_greedy")
+HOUR = "2026-11-10T09"
+
+
+@pytest.fixture
+def with_policy(settings, champion, save_release):
+    """Settings with other policy settings, of a root whose first release is in production and whose hour has a ranker candidate."""
+    append_decision(settings, champion, None)
+    for hour in (HOUR, shift(HOUR, ANCHOR_H)):
+        save_release(candidate_folder(settings, hour).parent / hour, text_dim=6)
+        assert (candidate_folder(settings, hour) / RANKER).exists()
+
+    def make(**policy):
+        return settings.model_copy(update={"policy": settings.policy.model_copy(update=policy)})
+
+    return make
+
+
+def test_a_policy_goes_on_from_production_under_the_settings_of_now(with_policy, champion):
+    own = lineage(with_policy(temperature=0.2), HOUR).policy
+    released = load_policy(release_folder(with_policy(), champion.release_id) / "policy")
+    assert own.config.temperature == 0.2 and own.config.hidden == released.config.hidden
+    assert all(torch.equal(tensor, released.state_dict()[name]) for name, tensor in own.state_dict().items())
+
+
+def test_another_learner_begins_with_nothing_learned(with_policy):
+    first, again = (lineage(with_policy(learner="slate_q"), HOUR).policy for _ in range(2))
+    assert first.config.learner == "slate_q" and first.share == 0
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in first.state_dict().items())
+
+
+def test_the_anchor_is_the_policy_of_a_week_ago(with_policy):
+    later = shift(HOUR, ANCHOR_H)
+    assert lineage(with_policy(), HOUR).anchor is None
+    assert lineage(with_policy(), later).anchor is not None
+    assert lineage(with_policy(learner="softmax"), later).anchor is None
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_each_learner_learns_from_the_log(with_policy, log, learner):
+    settings = with_policy(learner=learner, steps=10)
+    own = lineage(settings, HOUR)
+    policy, report, slates = refreshed(log, own)
+    learns = learner not in ("softmax", "epsilon_greedy")
+    assert slates > 30 and policy.config.learner == learner
+    assert (report.kl_mean > 0) == learns and report.kl_mean <= settings.policy.kl_limit
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in policy.state_dict().values() if tensor.is_floating_point())
+
+
+def test_a_users_next_slate_within_the_session_follows():
+    user, hour = np.array([1, 2, 1, 1, 2]), np.array([10, 10, 12, 30, 9])
+    assert following(user, hour, session_h=6).tolist() == [2, -1, -1, -1, 1]
+    assert following(user, hour, session_h=18).tolist() == [2, -1, 3, -1, 1]
+    assert following(user[:0], hour[:0], session_h=6).tolist() == []
