@@ -59,7 +59,7 @@ def difference(
 
 def recomputed_propensities(slates: LoggedSlates) -> Tensor:
     """(S, K) float64: what each propensity must be by the kept draw."""
-    return conditional_log_probs(slates.behavior_logits.double(), slates.action).exp()
+    return conditional_log_probs(slates.behavior_logits.double(), slates.action, slates.limits).exp()
 
 
 def reference_weights(slates: LoggedSlates) -> Tensor:
@@ -95,7 +95,7 @@ def bootstrap_t(
 
 
 def _target_weights(slates: LoggedSlates, target_logits: Tensor) -> Tensor:
-    return prefix_weights(conditional_log_probs(target_logits, slates.action), slates.propensity, slates.shown)
+    return prefix_weights(conditional_log_probs(target_logits, slates.action, slates.limits), slates.propensity, slates.shown)
 
 
 def effective_share(slates: LoggedSlates, target_logits: Tensor) -> float:

@@ -29,7 +29,7 @@ def reinforce_loss(logits: Tensor, slates: LoggedSlates, baseline: Tensor, weigh
     logits: (S, C) of the learning policy; baseline: (K,). W is capped and carries no gradient. A reaction at position
     k depends on the items down to k, hence prefixes; Chen et al.'s (2019) top-K factor would correct twice here.
     """
-    log_probs = conditional_log_probs(logits, slates.action)
+    log_probs = conditional_log_probs(logits, slates.action, slates.limits)
     weights = prefix_weights(log_probs.detach(), slates.propensity, slates.shown).clamp(max=weight_cap)  # (S, K)
     prefix_log_probs = torch.where(slates.shown, log_probs, torch.zeros_like(log_probs)).cumsum(-1)
     reward = torch.where(slates.shown, slates.reward - baseline, torch.zeros_like(slates.reward))
@@ -52,20 +52,20 @@ def independent_loss(logits: Tensor, slates: LoggedSlates, weight_cap: float) ->
     return -per_draw.sum() / slates.shown.sum().clamp(min=1)
 
 
-def slate_kl(start_logits: Tensor, new_logits: Tensor, action: Tensor, shown: Tensor) -> Tensor:
+def slate_kl(start_logits: Tensor, new_logits: Tensor, slates: LoggedSlates) -> Tensor:
     """KL(start || new) of each slate in nats (S,), summed over the shown positions along the logged prefix."""
     terms = []
-    pairs = zip(remaining_logits(start_logits, action), remaining_logits(new_logits, action), strict=True)
-    for start_left, new_left in pairs:
+    start, new = (remaining_logits(logits, slates.action, slates.limits) for logits in (start_logits, new_logits))
+    for start_left, new_left in zip(start, new, strict=True):
         start_log_probs = start_left.log_softmax(-1)  # (S, C)
         terms.append((start_log_probs.exp() * (start_log_probs - new_left.log_softmax(-1))).sum(-1))
-    return (torch.stack(terms, dim=-1) * shown).sum(-1).clamp(min=0)
+    return (torch.stack(terms, dim=-1) * slates.shown).sum(-1).clamp(min=0)
 
 
-def slate_entropy(logits: Tensor, action: Tensor, shown: Tensor) -> Tensor:
+def slate_entropy(logits: Tensor, slates: LoggedSlates) -> Tensor:
     """Entropy of each slate in nats (S,), summed over the shown positions along the logged prefix."""
     terms = []
-    for left in remaining_logits(logits, action):
+    for left in remaining_logits(logits, slates.action, slates.limits):
         log_probs = left.log_softmax(-1)  # (S, C)
         terms.append(-(log_probs.exp() * log_probs.clamp(min=-100.0)).sum(-1))
-    return (torch.stack(terms, dim=-1) * shown).sum(-1)
+    return (torch.stack(terms, dim=-1) * slates.shown).sum(-1)

@@ -112,6 +112,20 @@ class RankerBatch(TensorRecord):
 
 
 @dataclass(frozen=True)
+class SlateLimits(TensorRecord):
+    """What binds a draw beside the logits: categories that are full are left out, and some positions are not drawn at all."""
+
+    category: Tensor  # (S, C) int64, -1 = none
+    cap: Tensor  # (S, C) int64 most items of the candidate's category in one slate
+    pinned: Tensor  # (S, K) int64 index of the candidate that a rule puts there, -1 = drawn
+
+    @classmethod
+    def none(cls, slates: int, candidates: int, size: int) -> "SlateLimits":
+        free = torch.full((slates, candidates), -1, dtype=torch.int64)
+        return cls(free, torch.full_like(free, size), torch.full((slates, size), -1, dtype=torch.int64))
+
+
+@dataclass(frozen=True)
 class LoggedSlates(TensorRecord):
     """Slates as drawn and shown, with the decision's whole candidate set."""
 
@@ -125,6 +139,7 @@ class LoggedSlates(TensorRecord):
     reward: Tensor  # (S, K)
     user: Tensor  # (S,) int64 user index, the resampling unit
     following: Tensor  # (S,) int64 row in the whole record of the user's next slate in the session, -1 = none
+    limits: SlateLimits
 
     def check_propensities(self) -> None:
         """ValueError where a shown position has no propensity in (0, 1]."""

@@ -1,6 +1,7 @@
 """Plackett-Luce slates: K items drawn without replacement, each by softmax over the candidates that are left.
 
-Letters: C candidates, K positions, S slates. Logits of masked candidates are -inf.
+Full categories are left out and pinned positions are not drawn. Letters: S slates, C candidates, K positions. Logits of masked
+candidates are -inf.
 """
 
 from collections.abc import Iterator
@@ -8,7 +9,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from models.records import SlateLimits
+
 _FLOOR = -1e30  # stands for -inf inside sums: keeps gradients finite where every candidate is taken
+_CLOSED = _FLOOR / 2  # below it a candidate may not be drawn
 
 
 def bound_logits(utility: Tensor, mask: Tensor, temperature: float, logit_range: float = 7.0) -> Tensor:
@@ -32,45 +36,76 @@ def bound_range(logits: Tensor, mask: Tensor, logit_range: float) -> Tensor:
     return torch.maximum(logits, highest - logit_range).masked_fill(~mask, -torch.inf)
 
 
-def draw(logits: Tensor, noise: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """A slate by Gumbel top-k (Kool et al. 2019), which is a Plackett-Luce draw.
+def draw(logits: Tensor, noise: Tensor, limits: SlateLimits) -> tuple[Tensor, Tensor]:
+    """A slate of K by Gumbel top-k (Kool et al. 2019), which is a Plackett-Luce draw; K is that of the limits.
 
-    logits, noise: (..., C), noise standard Gumbel. Returns action (..., k) int64 and its propensity (..., k) given the
-    items above. Positions beyond the valid candidates have propensity 0: they are not shown.
+    logits, noise: (S, C), noise standard Gumbel. Returns action (S, K) int64 and its propensity (S, K) given the items above: 1 for a
+    pinned one. Positions beyond the candidates that may be shown have propensity 0: they are not shown. Which candidate has the highest
+    perturbed logit among those that are left does not depend on how high it is, so taking the next one that is allowed is
+    the renormalised draw.
     """
-    if logits.shape[-1] < k:
-        raise ValueError(f"a slate of {k} needs at least {k} candidate columns, found {logits.shape[-1]}; pad and mask")
-    action = (logits + noise).topk(k, dim=-1).indices  # (..., k)
-    propensity = conditional_log_probs(logits.double(), action).exp()  # float32 sums would be off by up to 1e-6
-    return action, propensity.to(logits.dtype)
+    size = limits.pinned.shape[-1]
+    if logits.shape[-1] < size:
+        raise ValueError(f"a slate of {size} needs at least {size} candidate columns, found {logits.shape[-1]}; pad and mask")
+    keys, left, chosen = logits + noise, _Left(logits, limits), []
+    for k in range(size):
+        open_ = left.logits(k) > _CLOSED
+        chosen.append(keys.masked_fill(~open_, -torch.inf).argmax(-1))
+        left.take(chosen[-1])
+    action = torch.stack(chosen, dim=-1)  # (S, K)
+    propensity = conditional_log_probs(logits.double(), action, limits).exp()  # float32 sums would be off by up to 1e-6
+    ended = (propensity <= 0).cumsum(1) > 0  # a pin below a position that stays empty is not shown either
+    return action, propensity.masked_fill(ended, 0.0).to(logits.dtype)
 
 
-def remaining_logits(logits: Tensor, action: Tensor) -> Iterator[Tensor]:
-    """For each position, the logits (..., C) with the items above it taken out; finite in place of -inf."""
-    remaining = logits.clamp(min=_FLOOR)
+def remaining_logits(logits: Tensor, action: Tensor, limits: SlateLimits) -> Iterator[Tensor]:
+    """For each position the logits (S, C) of what may stand there below the items above it; what may not is _FLOOR."""
+    left = _Left(logits, limits)
     for k in range(action.shape[-1]):
-        yield remaining
-        remaining = remaining.scatter(-1, action[..., k : k + 1], _FLOOR)
+        yield left.logits(k)
+        left.take(action[:, k])
 
 
-def conditional_log_probs(logits: Tensor, action: Tensor) -> Tensor:
+class _Left:
+    """The logits of what may still be drawn, position by position."""
+
+    def __init__(self, logits: Tensor, limits: SlateLimits) -> None:
+        self._free, self._limits = logits.clamp(min=_FLOOR), limits
+        self._capped = bool((limits.category >= 0).any())
+        self._used = torch.zeros_like(limits.category)  # (S, C) items of the candidate's category above
+        pins = bool((limits.pinned >= 0).any())
+        self._pinned = (limits.pinned.unsqueeze(2) == torch.arange(logits.shape[1])).any(1) if pins else None  # (S, C) at any position
+
+    def logits(self, k: int) -> Tensor:
+        """(S, C) at position k."""
+        left = self._free
+        if self._capped:
+            left = left.masked_fill(self._used >= self._limits.cap, _FLOOR)
+        if self._pinned is not None:
+            here = self._limits.pinned[:, k : k + 1]  # (S, 1)
+            only = self._free.masked_fill(torch.arange(left.shape[1]) != here, _FLOOR)
+            left = torch.where(here >= 0, only, left.masked_fill(self._pinned, _FLOOR))
+        return left
+
+    def take(self, action: Tensor) -> None:
+        """The candidate (S,) at the position that was asked for last."""
+        column = action.unsqueeze(1)
+        self._free = self._free.scatter(1, column, _FLOOR)
+        if self._capped:
+            category = self._limits.category
+            of_taken = category.gather(1, column)  # (S, 1)
+            self._used = self._used + ((category == of_taken) & (of_taken >= 0))
+
+
+def conditional_log_probs(logits: Tensor, action: Tensor, limits: SlateLimits) -> Tensor:
     """log pi(a_k | a_1..a_{k-1}) of each position.
 
-    logits: (..., C); action: (..., K). Depends on the actions up to k only, so padding after the last shown position
-    is harmless. An action that is masked or was already taken gives -inf. Differentiable in the logits.
+    logits: (S, C); action: (S, K). Depends on the actions up to k only, so padding after the last shown position
+    is harmless. An action that may not stand there, or was already taken, gives -inf. Differentiable in the logits.
     """
-    log_probs = torch.stack(
-        [
-            left.gather(-1, action[..., k : k + 1]).squeeze(-1) - left.logsumexp(-1)
-            for k, left in enumerate(remaining_logits(logits, action))
-        ],
-        dim=-1,
-    )  # (..., K)
-    impossible = ~torch.isfinite(logits).gather(-1, action) | _is_repeated(action)
-    return log_probs.masked_fill(impossible, -torch.inf)
-
-
-def _is_repeated(action: Tensor) -> Tensor:
-    """True where the same action stands at an earlier position. Shapes (..., K)."""
-    same = action.unsqueeze(-1) == action.unsqueeze(-2)  # (..., K, K)
-    return same.tril(diagonal=-1).any(-1)
+    log_probs, open_ = [], []
+    for k, left in enumerate(remaining_logits(logits, action, limits)):
+        chosen = left.gather(1, action[:, k : k + 1]).squeeze(1)
+        log_probs.append(chosen - left.logsumexp(1))
+        open_.append(chosen > _CLOSED)
+    return torch.stack(log_probs, dim=1).masked_fill(~torch.stack(open_, dim=1), -torch.inf)

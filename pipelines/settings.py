@@ -162,6 +162,7 @@ class Slates(_Section):
     explore_share: float = Field(ge=0, le=1)
     seen_days: int = Field(ge=0)
     fresh_hours: int = Field(ge=0)
+    rules: str | None
 
     @model_validator(mode="after")
     def _enough_candidates(self) -> "Slates":

@@ -161,6 +161,8 @@ _TABLES = [
             _required("temperature", _f64), _required("rules", _text), _required("seed", _i64), _required("arm", _text),
             _required("arm_share", _f64), _required("source", _text), _required("release_id", _text), _required("versions", versions),
             _required("feature_versions", table_version),
+            pa.field("offsets", pa.list_(_f64)), pa.field("categories", pa.list_(_i32)), pa.field("category_cap", _i32),
+            pa.field("pinned", pa.list_(_i32)),
         ]),
         partition=("hour",), owner="data-science",
     ),

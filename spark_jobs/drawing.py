@@ -18,10 +18,11 @@ from models.artifacts import load_policy, load_ranker
 from models.hashing import gumbel, id_hash
 from models.policies.base import SlatePolicy
 from models.ranker import Ranker
-from models.records import ItemState, KnownUser, UserState
+from models.records import ItemState, KnownUser, SlateLimits, UserState
 from models.retrieval import select_candidates
 from models.rewards import expected_reward, reward_log_odds
-from models.slates import bound_logits, draw
+from models.slates import bound_logits, bound_range, draw
+from spark_jobs.business_rules import BusinessRules, ItemRules, with_pinned
 from spark_jobs.catalogue import Catalogue, fresh_items
 from spark_jobs.ranker_inputs import cross_features
 
@@ -60,6 +61,7 @@ class DrawRules:
     explore_share: float
     seen_days: int
     fresh_hours: int
+    business: BusinessRules
 
 
 @dataclass(frozen=True)
@@ -89,26 +91,41 @@ def load_release(folder: str | Path, release_id: str, task_rewards: Sequence[flo
 
 
 def retrieve(
-    release: Release, user_ids: Sequence[str], state: KnownUser, catalogue: Catalogue, items: ItemState, rules: DrawRules
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Candidate rows (U, C) and mask: nearest by the towers, all fresh items, a few at random; never what a rule forbids."""
+    release: Release, user_ids: Sequence[str], state: KnownUser, catalogue: Catalogue, items: ItemState, rules: DrawRules,
+    of_items: ItemRules,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Candidate rows (U, C) and mask: nearest by the towers, all fresh items, a few at random, the pinned; never what a rule forbids."""
+    allowed, fresh = allowed_items(state, catalogue, rules, of_items), fresh_items(catalogue, items, rules.fresh_hours)
+    return candidate_rows(release, user_ids, state, catalogue, items, rules, of_items, allowed, fresh)
+
+
+def candidate_rows(
+    release: Release, user_ids: Sequence[str], state: KnownUser, catalogue: Catalogue, items: ItemState, rules: DrawRules,
+    of_items: ItemRules, allowed: torch.Tensor, fresh: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Candidate rows (U, C) and mask among what each user is allowed (U, N+1)."""
     ranker = release.ranker
     scores = ranker.user_vectors(state, catalogue.table) @ ranker.item_vectors(catalogue.table, items).T  # (U, N+1)
-    fresh = fresh_items(catalogue, items, rules.fresh_hours)
-    return select_candidates(
-        scores, allowed_items(state, catalogue, rules), fresh, id_hash(user_ids), catalogue.hashes, rules.hour_number,
-        rules.seed, rules.candidates, rules.explore_share,
-    )  # fmt: skip
+    found = select_candidates(
+        scores, allowed, fresh, id_hash(user_ids), catalogue.hashes, rules.hour_number, rules.seed, rules.candidates, rules.explore_share
+    )
+    pins = [row for _, row in of_items.pins]
+    return with_pinned(*found, pins, _servable(catalogue, rules, of_items).unsqueeze(0).expand(len(state), -1)) if pins else found
 
 
-def allowed_items(state: KnownUser, catalogue: Catalogue, rules: DrawRules) -> torch.Tensor:
-    """(U, N+1) bool: published, available, and not among what the user met in the last ``seen_days``."""
-    at_us = int(rules.at.timestamp() * 1e6)
-    servable = torch.from_numpy(catalogue.available & (catalogue.published_us <= at_us))
-    allowed = servable.unsqueeze(0).repeat(len(state), 1)
-    seen = state.met.items * (state.met.age_h <= 24.0 * rules.seen_days)
+def allowed_items(state: KnownUser, catalogue: Catalogue, rules: DrawRules, of_items: ItemRules) -> torch.Tensor:
+    """(U, N+1) bool: published, available, not blocked, and not among what the user met in the last ``seen_days``."""
+    allowed = _servable(catalogue, rules, of_items).unsqueeze(0).repeat(len(state), 1)
+    days = rules.seen_days if rules.business.seen_days is None else rules.business.seen_days
+    seen = state.met.items * (state.met.age_h <= 24.0 * days)
     allowed.scatter_(1, seen, False)
     return allowed
+
+
+def _servable(catalogue: Catalogue, rules: DrawRules, of_items: ItemRules) -> torch.Tensor:
+    """(N+1,) bool: what may be shown to anybody."""
+    at_us = int(rules.at.timestamp() * 1e6)
+    return torch.from_numpy(catalogue.available & (catalogue.published_us <= at_us)) & ~of_items.blocked
 
 
 def describe(
@@ -146,14 +163,15 @@ def text_profiles(state: UserState, catalogue: Catalogue) -> torch.Tensor:
 
 
 @torch.no_grad()
-def slate_logits(release: Release, state: UserState, candidates: Candidates, items: ItemState) -> torch.Tensor:
-    """(U, C) float64: the policy's, or, for users without history, the week's popularity; both within the policy's range."""
+def slate_logits(release: Release, state: UserState, candidates: Candidates, items: ItemState, offset: torch.Tensor) -> torch.Tensor:
+    """(U, C) float64: the policy's, or, for users without history, the week's popularity; plus the rules' offset, within the range."""
     policy, rule = release.policy, release.policy.config
     learned = policy(candidates.user_vectors, candidates.features, candidates.mask)
     week = release.ranker.config.item_counters.index("reward_168h")
     popularity = torch.log1p(items.counters[:, week])[candidates.rows]
     popular = bound_logits(popularity, candidates.mask, rule.temperature, rule.logit_range)
-    return torch.where(has_history(state).unsqueeze(1), learned, popular).double()
+    chosen = torch.where(has_history(state).unsqueeze(1), learned, popular).double()
+    return bound_range(chosen + offset, candidates.mask, rule.logit_range) if offset.any() else chosen
 
 
 def has_history(state: UserState) -> torch.Tensor:
@@ -162,12 +180,12 @@ def has_history(state: UserState) -> torch.Tensor:
 
 
 def draw_slates(
-    logits: torch.Tensor, user_ids: Sequence[str], candidates: Candidates, catalogue: Catalogue, rules: DrawRules
+    logits: torch.Tensor, user_ids: Sequence[str], candidates: Candidates, catalogue: Catalogue, rules: DrawRules, limits: SlateLimits
 ) -> Draw:
-    """Plackett–Luce draw with noise hashed from (seed, user, item, hour): a rerun draws the same."""
+    """Plackett–Luce draw within the limits, with noise hashed from (seed, user, item, hour): a rerun draws the same."""
     hashes = catalogue.hashes[candidates.rows.numpy()]
     noise = torch.from_numpy(gumbel(rules.seed, id_hash(user_ids), hashes, rules.hour_number))
-    action, propensity = draw(logits, noise, rules.size)
+    action, propensity = draw(logits, noise, limits)
     return Draw(logits, action, propensity, candidates.features[..., 0].gather(1, action))
 
 

@@ -9,10 +9,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 from deltalake import DeltaTable
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from models.records import ItemState
+from models.records import ItemState, SlateLimits
+from spark_jobs.business_rules import ItemRules, item_rules
 from spark_jobs.catalogue import Catalogue, build_catalogue, current_rows, item_state
 from spark_jobs.contracts import DEFAULT_USER, TABLES
 from spark_jobs.drawing import (
@@ -32,7 +34,7 @@ from spark_jobs.drawing import (
 from spark_jobs.ranker_inputs import user_states
 
 _DRAWN = ("slate_id", "user_id", "candidates", "logits", "action", "propensities", "scores", "nearest_seen", "user_vector",
-          "candidate_features", "source")  # fmt: skip
+          "candidate_features", "source", "offsets", "categories", "category_cap", "pinned")  # fmt: skip
 _DRAWN_SCHEMA = pa.schema([TABLES["slate_decisions"].schema.field(name) for name in _DRAWN])
 
 
@@ -55,6 +57,7 @@ class ScoringInputs:
     release: Release
     catalogue: Catalogue
     items: ItemState
+    rules: ItemRules
 
 
 @lru_cache(maxsize=2)
@@ -68,8 +71,10 @@ def scoring_inputs(spec: ScoringSpec) -> ScoringInputs:
     }
     release = load_release(spec.release_folder, spec.release_id, spec.task_rewards)
     config = release.ranker.config
-    catalogue = build_catalogue(current_rows(tables["items"]), tables["item_embeddings"], config.encoder_version)
-    return ScoringInputs(release, catalogue, item_state(catalogue, tables["item_features"], spec.rules.at, config.item_counters))
+    known = current_rows(tables["items"])
+    catalogue = build_catalogue(known, tables["item_embeddings"], config.encoder_version)
+    items = item_state(catalogue, tables["item_features"], spec.rules.at, config.item_counters)
+    return ScoringInputs(release, catalogue, items, item_rules(spec.rules.business, known))
 
 
 def decisions(users: DataFrame, spec: ScoringSpec) -> DataFrame:
@@ -93,9 +98,10 @@ def draw_batch(users: pa.RecordBatch, spec: ScoringSpec) -> pa.RecordBatch:
     release, catalogue, items = shared.release, shared.catalogue, shared.items
     user_ids = users.column("user_id").to_pylist()
     state = user_states(users, catalogue, rules.at, release.ranker.config.user_counters)
-    rows, mask = retrieve(release, user_ids, state, catalogue, items, rules)
-    candidates = describe(release, state, catalogue, items, rows, mask)
-    drawn = draw_slates(slate_logits(release, state, candidates, items), user_ids, candidates, catalogue, rules)
+    rows, mask = retrieve(release, user_ids, state, catalogue, items, rules, shared.rules)
+    candidates, limits = describe(release, state, catalogue, items, rows, mask), shared.rules.limits(rows, rules.size)
+    offset = shared.rules.offset[rows]
+    drawn = draw_slates(slate_logits(release, state, candidates, items, offset), user_ids, candidates, catalogue, rules, limits)
     chosen = rows.gather(1, drawn.action)
     known = has_history(state).tolist()
     source = [_source(user, has) for user, has in zip(user_ids, known, strict=True)]
@@ -106,6 +112,7 @@ def draw_batch(users: pa.RecordBatch, spec: ScoringSpec) -> pa.RecordBatch:
     width = candidates.features.shape[2]
     flat = candidates.features.reshape(len(user_ids), -1).numpy()
     values["candidate_features"] = as_lists(flat, mask.sum(1).numpy() * width)
+    values |= _by_rule(offset, limits, mask.sum(1).numpy())
     return pa.RecordBatch.from_arrays([values[name].cast(_DRAWN_SCHEMA.field(name).type) for name in _DRAWN], schema=_DRAWN_SCHEMA)
 
 
@@ -129,6 +136,18 @@ def _columns(user_ids: list[str], rows: torch.Tensor, mask: torch.Tensor, drawn:
         "propensities": as_lists(drawn.propensity.numpy(), shown),
         "scores": as_lists(drawn.utility.double().numpy(), shown),
         "nearest_seen": as_lists(names[nearest.numpy()], shown),
+    }
+
+
+def _by_rule(offset: torch.Tensor, limits: SlateLimits, counts: NDArray[np.int64]) -> dict[str, pa.Array]:
+    """What rules added to the logits and bound the draw by; null where no rule did."""
+    none, everybody = pa.nulls(len(counts)), np.full(len(counts), limits.pinned.shape[1])
+    capped, cap = limits.category >= 0, limits.cap.amin(1)
+    return {
+        "offsets": as_lists(offset.double().numpy(), counts) if offset.any() else none,
+        "categories": as_lists(limits.category.numpy().astype(np.int32), counts) if capped.any() else none,
+        "category_cap": pa.array(cap.numpy().astype(np.int32)) if capped.any() else none,
+        "pinned": as_lists(limits.pinned.numpy().astype(np.int32), everybody) if (limits.pinned >= 0).any() else none,
     }
 
 

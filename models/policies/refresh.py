@@ -83,19 +83,19 @@ class _TrustRegion:
 
     def report(self, logits: Tensor, steps: int, share: float) -> RefreshReport:
         kl, shown = self._kl(self.start, logits), self.slates.shown
-        weights = prefix_weights(conditional_log_probs(logits, self.slates.action), self.slates.propensity, shown)
+        weights = prefix_weights(conditional_log_probs(logits, self.slates.action, self.slates.limits), self.slates.propensity, shown)
         clipped = (weights[shown] > self.settings.weight_cap).float().mean().item() if shown.any() else 0.0
         parts = (kl.mean().item(), kl.quantile(0.99).item(), self._entropy(logits), clipped)
         return RefreshReport(*parts, steps, share, self._anchor_kl(logits))
 
     def _kl(self, start: Tensor, logits: Tensor) -> Tensor:
-        return slate_kl(start, logits, self.slates.action, self.slates.shown)
+        return slate_kl(start, logits, self.slates)
 
     def _anchor_kl(self, logits: Tensor) -> float:
         return self._kl(self.anchor, logits).mean().item() if self.anchor is not None else 0.0
 
     def _entropy(self, logits: Tensor) -> float:
-        return slate_entropy(logits, self.slates.action, self.slates.shown).mean().item()
+        return slate_entropy(logits, self.slates).mean().item()
 
 
 @torch.no_grad()

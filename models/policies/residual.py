@@ -50,10 +50,10 @@ class Reinforce(SlatePolicy):
             index = torch.randint(len(slates), (min(settings.batch_size, len(slates)),), generator=generator)
             batch = slates.rows(index)
             logits = self(batch.user_vector, batch.candidates, batch.mask)
-            kl = slate_kl(start_logits[index], logits.detach(), batch.action, batch.shown).mean()
+            kl = slate_kl(start_logits[index], logits.detach(), batch).mean()
             if kl > settings.kl_limit:
                 return step
-            entropy = slate_entropy(logits, batch.action, batch.shown).mean()
+            entropy = slate_entropy(logits, batch).mean()
             loss = self.loss(logits, batch, baseline, settings.weight_cap) - settings.entropy * entropy
             check_finite("the policy's loss", loss.item(), step)
             optimizer.zero_grad(set_to_none=True)

@@ -14,6 +14,9 @@ DONE = ("done", "unchanged", "superseded")
 SET_ASIDE = "set_aside"  # step of the rows after which the named tables' versions begin anew
 
 
+RULES = "rules"  # the kind of a file that is no landing file: the business rules of a draw; its path begins at the root
+
+
 @dataclass(frozen=True)
 class LandingFile:
     """A file that an hour took: only its records after ``after_hour`` where an earlier hour took the rest."""

@@ -51,10 +51,16 @@ def read_table(
 ) -> pa.Table:
     """Rows as an Arrow table, by delta-rs: of some ``hours``, at a ``version``, filtered by a pyarrow expression.
 
-    Raises UserError where the table does not exist yet.
+    Named columns that the contract got after this version are null. Raises UserError where the table does not exist yet.
     """
     dataset = hours_dataset(opened(settings, name, version), name, hours)
-    return dataset.to_table(columns=list(columns) if columns else None, filter=_condition(hours, where))
+    if not columns:
+        return dataset.to_table(filter=_condition(hours, where))
+    younger = [column for column in columns if column not in dataset.schema.names and column in TABLES[name].schema.names]
+    found = dataset.to_table(columns=[column for column in columns if column not in younger], filter=_condition(hours, where))
+    for column in younger:
+        found = found.append_column(column, pa.nulls(len(found), TABLES[name].schema.field(column).type))
+    return found.select(list(columns))
 
 
 def read_batches(

@@ -11,13 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from models.hashing import id_hash, uniform
-from models.retrieval import select_candidates
 from pipelines.hours import shift
 from pipelines.local.loop_state import LoopState, View
 from pipelines.local.reward_figures import BEST, FROZEN_ALL, FROZEN_WEIGHTS, LOOP, POPULARITY, RANDOM
 from pipelines.local.world import World
 from pipelines.settings import Reward
-from spark_jobs.drawing import Release, describe, draw_slates, slate_logits
+from spark_jobs.drawing import Release, candidate_rows, describe, draw_slates, slate_logits
 
 _RANDOM = 51  # stream of the hash
 
@@ -39,14 +38,11 @@ def all_arms(state: LoopState, frozen: View, first: Release, world: World, rewar
 @torch.no_grad()
 def drawn_slates(state: LoopState, view: View, release: Release) -> Slates:
     """The release's own draw, by ``view``, with the noise and the rules of the loop's draw of that hour."""
-    ranker, catalogue, rules = release.ranker, state.catalogue, state.rules
-    scores = ranker.user_vectors(view.users, catalogue.table) @ ranker.item_vectors(catalogue.table, view.items).T  # (U, N+1)
-    rows, mask = select_candidates(
-        scores, state.allowed, state.fresh, id_hash(state.users), catalogue.hashes, rules.hour_number, rules.seed,
-        rules.candidates, rules.explore_share,
-    )  # fmt: skip
-    candidates = describe(release, view.users, catalogue, view.items, rows, mask)
-    draw = draw_slates(slate_logits(release, view.users, candidates, view.items), state.users, candidates, catalogue, rules)
+    catalogue, rules, of_items = state.catalogue, state.rules, state.of_items
+    rows, mask = candidate_rows(release, state.users, view.users, catalogue, view.items, rules, of_items, state.allowed, state.fresh)
+    candidates, limits = describe(release, view.users, catalogue, view.items, rows, mask), of_items.limits(rows, rules.size)
+    logits = slate_logits(release, view.users, candidates, view.items, of_items.offset[rows])
+    draw = draw_slates(logits, state.users, candidates, catalogue, rules, limits)
     return _ids(state, (rows.gather(1, draw.action) * (draw.propensity > 0)).numpy())
 
 

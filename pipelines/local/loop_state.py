@@ -21,8 +21,10 @@ from pipelines.lake import ledger
 from pipelines.lake.ledger import LedgerRow
 from pipelines.lake.tables import read_table
 from pipelines.settings import Settings
+from pipelines.steps.business_rules import rules_of
 from pipelines.steps.score_users import STEP as SCORE_USERS
 from pipelines.steps.score_users import draw_rules
+from spark_jobs.business_rules import ItemRules, item_rules
 from spark_jobs.catalogue import Catalogue, build_catalogue, current_rows, fresh_items, item_state
 from spark_jobs.drawing import DrawRules, allowed_items
 from spark_jobs.ranker_inputs import user_states
@@ -45,6 +47,7 @@ class LoopState:
     published: NDArray[np.object_]
     catalogue: Catalogue
     rules: DrawRules
+    of_items: ItemRules
     view: View
     allowed: torch.Tensor
     fresh: torch.Tensor
@@ -66,14 +69,15 @@ def published_slates(settings: Settings, hour: str) -> pa.Table:
 
 def read_state(settings: Settings, hour: str, users: Sequence[str], slates: pa.Table, config: RankerConfig) -> LoopState:
     """The state at the feature versions that the hour's scoring pinned, in the columns that a ranker of this config reads."""
-    versions, rules = scored(settings, hour).inputs, draw_rules(settings, hour)
+    versions = scored(settings, hour).inputs
+    rules = draw_rules(settings, hour, rules_of(settings, ledger.frozen(settings, SCORE_USERS, hour)))
     items = current_rows(read_table(settings, "items", version=versions["items"]))
     embeddings = read_table(settings, "item_embeddings", version=versions["item_embeddings"])
     catalogue = build_catalogue(items, embeddings, config.encoder_version)
-    view = read_view(settings, users, catalogue, versions, rules.at, config)
+    view, of_items = read_view(settings, users, catalogue, versions, rules.at, config), item_rules(rules.business, items)
     return LoopState(
         hour=hour, users=list(users), published=_slates_of(slates, users), catalogue=catalogue, rules=rules, view=view,
-        allowed=allowed_items(view.users, catalogue, rules),
+        of_items=of_items, allowed=allowed_items(view.users, catalogue, rules, of_items),
         fresh=fresh_items(catalogue, view.items, rules.fresh_hours),
     )  # fmt: skip
 

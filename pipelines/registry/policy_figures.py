@@ -31,10 +31,10 @@ def top_share(logits: Tensor, rows: Tensor, items: int, slates: LoggedSlates, se
     """Share of the positions that the most shown TOP_SHARE of the items take when each slate is drawn anew."""
     users, names = slates.user.numpy().astype("uint64"), rows.numpy().astype("uint64")
     noise = torch.from_numpy(gumbel(seed, mix(users), mix(names), 0))
-    action, propensity = draw(logits.double(), noise, slates.action.shape[1])
+    action, propensity = draw(logits.double(), noise, slates.limits)
     counts = torch.bincount(rows.gather(1, action)[propensity > 0], minlength=items + 1).sort(descending=True).values
     return float(counts[: max(1, round(TOP_SHARE * items))].sum() / counts.sum().clamp(min=1))
 
 
 def _entropy(slates: LoggedSlates, logits: Tensor) -> float:
-    return slate_entropy(logits, slates.action, slates.shown).mean().item()
+    return slate_entropy(logits, slates).mean().item()

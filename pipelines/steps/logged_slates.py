@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.ranker import RankerConfig
-from models.records import ItemState, KnownUser, LoggedSlates
+from models.records import ItemState, KnownUser, LoggedSlates, SlateLimits
 from pipelines.hours import end_of, hour_number
 from pipelines.lake.tables import read_table
 from pipelines.settings import Settings
@@ -59,6 +59,19 @@ class SlateReader:
         return _padded(column, torch.from_numpy(self.catalogue.rows(column.flatten())), 0)
 
     @cached_property
+    def offsets(self) -> Tensor:
+        """(S, C) what business rules added to the logits at the draw."""
+        return self._numbers("offsets", 0.0, self.rows.shape[1])
+
+    @cached_property
+    def limits(self) -> SlateLimits:
+        """What bound each draw beside its logits."""
+        size = self.shown.shown.shape[1]
+        category = self._numbers("categories", -1, self.rows.shape[1]).long()
+        cap = torch.from_numpy(pc.fill_null(self._column("category_cap"), size).to_numpy().astype(np.int64)).unsqueeze(1)
+        return SlateLimits(category, torch.where(category >= 0, cap, size), self._numbers("pinned", -1, size).long())
+
+    @cached_property
     def behavior_logits(self) -> Tensor:
         return self._numbers("logits", -torch.inf)
 
@@ -71,7 +84,7 @@ class SlateReader:
             candidates = describe(release, group.users, self.catalogue, group.items, rows, rows > 0)
             features.append(candidates.features)
             vectors.append(candidates.user_vectors)
-            logits.append(slate_logits(release, group.users, candidates, group.items))
+            logits.append(slate_logits(release, group.users, candidates, group.items, self.offsets[group.where]))
         order = torch.cat([group.where for group in groups]).argsort()
         slates = self._slates(torch.cat(features)[order], torch.cat(vectors)[order])
         return Composed(slates, torch.cat(logits)[order])
@@ -109,6 +122,7 @@ class SlateReader:
             action=self._numbers("action", 0, size).long(), shown=torch.from_numpy(self.shown.shown),
             propensity=self._numbers("propensities", 1.0, size), reward=torch.from_numpy(self.shown.reward).double(),
             user=torch.from_numpy(users), following=torch.from_numpy(following(users, hours, self.settings.policy.session_h)),
+            limits=self.limits,
         )  # fmt: skip
 
     def _column(self, name: str) -> pa.Array:
@@ -142,7 +156,7 @@ def _versions(pinned: list[dict[str, Any]]) -> tuple[int, int]:
 
 def _padded(lists: pa.ListArray, values: Tensor, padding: float, width: int | None = None) -> Tensor:
     """(rows, width) of a list column whose flattened values are given."""
-    lengths: NDArray[np.int64] = pc.list_value_length(lists).to_numpy().astype(np.int64)
+    lengths: NDArray[np.int64] = pc.fill_null(pc.list_value_length(lists), 0).to_numpy().astype(np.int64)
     width = max(int(lengths.max(initial=0)), 1) if width is None else width
     inside = torch.from_numpy(np.arange(width)[None, :] < lengths[:, None])
     filled = torch.full((len(lists), width), padding, dtype=values.dtype)

@@ -83,5 +83,5 @@ class _Way:
             weight.lerp_(other, share)
         ranker.eval().fit_calibration(self.by, self.items)
         composed = self.slates.composed(Release("candidate", ranker, self.production.policy, self.production.task_rewards))
-        kl = slate_kl(self.start, composed.logits, composed.slates.action, composed.slates.shown)
+        kl = slate_kl(self.start, composed.logits, composed.slates)
         return Reached(ranker, share, kl.mean().item(), effective_share(composed.slates, composed.logits))

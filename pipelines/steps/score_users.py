@@ -12,12 +12,14 @@ from pipelines.lake.writes import append_new, overwrite
 from pipelines.registry.release_files import check_models
 from pipelines.registry.releases import ReleaseRow, release_folder, release_in_force
 from pipelines.settings import Settings
+from pipelines.steps.business_rules import rules_in_force, rules_of
 from pipelines.steps.catalogue import input_version
 from pipelines.steps.step import Attempt, Outcome, attempt, settled, writer_lock
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from spark_jobs.business_rules import BusinessRules
     from spark_jobs.drawing import DrawRules
     from spark_jobs.scoring import ScoringSpec
 
@@ -32,9 +34,9 @@ def run(settings: Settings, hour: str) -> Outcome:
     with writer_lock(settings, "spark"), attempt(settings, STEP, [hour]) as current:
         if (outcome := settled(current)) is not None:
             return outcome
-        release = _frozen_release(current)
+        release, business = _frozen_input(current)
         with spark_session(settings) as spark:
-            return _score(spark, current, release)
+            return _score(spark, current, release, business)
 
 
 def republish(spark: "SparkSession", current: Attempt) -> Outcome:
@@ -59,25 +61,28 @@ def republish(spark: "SparkSession", current: Attempt) -> Outcome:
     return current.record("done", f"{count} rows of {hours[0]} published again", rows_out=count)
 
 
-def _frozen_release(current: Attempt) -> ReleaseRow:
-    """The release that the first attempt chose; a rerun of the hour draws with the same."""
+def _frozen_input(current: Attempt) -> "tuple[ReleaseRow, BusinessRules]":
+    """The release and the business rules that the first attempt chose; a rerun of the hour draws with the same."""
     settings, hour = current.settings, current.hours[0]
     row = ledger.frozen(settings, STEP, hour)
     release = release_in_force(settings, hour, row.release_id if row else None)
     if row is None:
-        current.record("frozen", f"release {release.release_id}", release_id=release.release_id)
+        rules, kept = rules_in_force(settings)
+        current.record("frozen", f"release {release.release_id}, rules {rules.version}", release_id=release.release_id, files=kept)
+    else:
+        rules = rules_of(settings, row)
     check_models(release_folder(settings, release.release_id), release.release_id)
-    return release
+    return release, rules
 
 
-def _score(spark: "SparkSession", current: Attempt, release: ReleaseRow) -> Outcome:
+def _score(spark: "SparkSession", current: Attempt, release: ReleaseRow, business: "BusinessRules") -> Outcome:
     from spark_jobs.scoring import decisions, scored_rows, slate_rows
 
     settings, hours = current.settings, current.hours
-    spec = scoring_spec(settings, hours[0], release, _input_versions(current))
+    spec = scoring_spec(settings, hours[0], release, _input_versions(current), business)
     users = read_frame(spark, settings, "user_features", current.inputs["user_features"])
     with current.stage("draw"):
-        drawn = _with_decision(decisions(users.repartition(2, "user_id"), spec), current, release).persist()
+        drawn = _with_decision(decisions(users.repartition(2, "user_id"), spec), current, release, business).persist()
         current.outputs["slate_decisions"] = append_new(drawn, settings, "slate_decisions", hours, STEP)
     with current.stage("log"):
         current.outputs["slate_log"] = append_new(slate_rows(drawn), settings, "slate_log", hours, STEP)
@@ -89,24 +94,27 @@ def _score(spark: "SparkSession", current: Attempt, release: ReleaseRow) -> Outc
     return current.record("done", f"{count} rows by {release.release_id}", rows_out=count, release_id=release.release_id)
 
 
-def scoring_spec(settings: Settings, hour: str, release: ReleaseRow, versions: dict[str, int]) -> "ScoringSpec":
+def scoring_spec(
+    settings: Settings, hour: str, release: ReleaseRow, versions: dict[str, int], business: "BusinessRules"
+) -> "ScoringSpec":
     """What a worker needs to draw the hour's slates with this release."""
     from spark_jobs.scoring import ScoringSpec
 
     rewards = tuple(term.weight for term in settings.reward.terms)
     folder = str(release_folder(settings, release.release_id))
     pinned = tuple(sorted(versions.items()))
-    return ScoringSpec(str(settings.warehouse), pinned, folder, release.release_id, rewards, draw_rules(settings, hour))
+    return ScoringSpec(str(settings.warehouse), pinned, folder, release.release_id, rewards, draw_rules(settings, hour, business))
 
 
-def draw_rules(settings: Settings, hour: str) -> "DrawRules":
-    """The hour's rules, by the settings."""
+def draw_rules(settings: Settings, hour: str, business: "BusinessRules") -> "DrawRules":
+    """The hour's rules: sizes by the settings, and these business rules."""
     from spark_jobs.drawing import DrawRules
 
     slates = settings.slates
     return DrawRules(
         at=end_of(hour), hour_number=hour_number(hour), seed=settings.seed, size=slates.size, candidates=slates.candidates,
         explore_share=slates.explore_share, seen_days=slates.seen_days, fresh_hours=slates.fresh_hours,
+        business=business,
     )  # fmt: skip
 
 
@@ -115,7 +123,7 @@ def _input_versions(current: Attempt) -> dict[str, int]:
     return {name: input_version(current, name) for name in ("items", "item_embeddings", "item_features", "user_features")}
 
 
-def _with_decision(drawn: "DataFrame", current: Attempt, release: ReleaseRow) -> "DataFrame":
+def _with_decision(drawn: "DataFrame", current: Attempt, release: ReleaseRow, business: "BusinessRules") -> "DataFrame":
     from pyspark.sql import functions as F
 
     from spark_jobs.drawing import RULES
@@ -124,7 +132,7 @@ def _with_decision(drawn: "DataFrame", current: Attempt, release: ReleaseRow) ->
     versions = F.struct(*[F.lit(release.versions[name]).alias(name) for name in ("encoder", "ranker", "policy")])
     pinned = [F.struct(F.lit(t).alias("table"), F.lit(v).cast("long").alias("version")) for t, v in sorted(current.inputs.items())]
     return drawn.withColumns({
-        "surface": F.lit(settings.slates.surface), "hour": F.lit(current.hours[0]), "rules": F.lit(RULES),
+        "surface": F.lit(settings.slates.surface), "hour": F.lit(current.hours[0]), "rules": F.lit(f"{RULES} {business.version}"),
         "temperature": F.lit(settings.policy.temperature), "seed": F.lit(settings.seed), "arm": F.lit(ARM),
         "arm_share": F.lit(1.0), "release_id": F.lit(release.release_id), "versions": versions,
         "feature_versions": F.array(*pinned),

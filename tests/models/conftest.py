@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from models.ranker import Ranker, RankerConfig
-from models.records import ItemState, ItemTable, LoggedSlates, RankerBatch, UserState
+from models.records import ItemState, ItemTable, LoggedSlates, RankerBatch, SlateLimits, UserState
 
 torch.set_num_threads(1)
 
@@ -153,6 +153,7 @@ def make_slate_world() -> Callable[..., SlateWorld]:
             reward=torch.from_numpy((random.random(chance.shape) < chance).astype(np.float32)),
             user=torch.from_numpy(user),
             following=torch.full((len(user),), -1),
+            limits=SlateLimits.none(len(user), 5, 3),
         )
         return SlateWorld(behavior, quality, slates)
 

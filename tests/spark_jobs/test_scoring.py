@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from deltalake import write_deltalake
 
 from pipelines.hours import hour_number
+from spark_jobs.business_rules import Boost, BusinessRules, with_pinned
 from spark_jobs.contracts import DEFAULT_USER, TABLES
 from spark_jobs.drawing import DrawRules
 from spark_jobs.scoring import ScoringSpec, draw_batch
@@ -42,6 +44,7 @@ def spec(tmp_path_factory, save_release):
     published = {UNPUBLISHED: AT + timedelta(minutes=1), FRESH: AT - timedelta(hours=3)}
     items = [
         {"item_id": item, "updated_hour": "h", "title": item, "tags": [f"t{n % 4}"], "available": item != UNAVAILABLE,
+         "attributes": {"stock": str(n % 3), "brand": f"b{n % 5}"} if n else None,
          "published_at": published.get(item, AT - timedelta(days=90))}
         for n, item in enumerate(ITEMS)
     ]  # fmt: skip
@@ -50,7 +53,9 @@ def spec(tmp_path_factory, save_release):
     for name, rows in {"items": items, "item_embeddings": vectors, "item_features": features}.items():
         write_deltalake(str(root / name), pa.Table.from_pylist(rows, schema=TABLES[name].schema))
     save_release(root / "release", text_dim=6)
-    rules = DrawRules(AT, hour_number("2026-11-10T08"), 7, SIZE, candidates=20, explore_share=0.1, seen_days=30, fresh_hours=24)
+    rules = DrawRules(
+        AT, hour_number("2026-11-10T08"), 7, SIZE, candidates=20, explore_share=0.1, seen_days=30, fresh_hours=24, business=BusinessRules()
+    )
     versions = tuple((name, 0) for name in ("items", "item_embeddings", "item_features"))
     return ScoringSpec(str(root), versions, str(root / "release"), "r000001", (0.2, 1.0, 0.5), rules)
 
@@ -141,3 +146,76 @@ def test_items_come_first_as_often_as_their_probability_says(slates):
     likely = [item for item in ITEMS if expected[item] > 8]
     assert len(likely) >= 8
     assert all(abs(found[item] - expected[item]) < 4.5 * variance[item] ** 0.5 for item in likely)
+
+
+@pytest.fixture(scope="module")
+def by_rules(spec):
+    return lambda **rules: drawn(replace(spec, rules=replace(spec.rules, business=BusinessRules("v", **rules))))
+
+
+def test_without_rules_a_decision_says_nothing_of_them(slates):
+    row = slates["reader"]
+    assert [row[name] for name in ("offsets", "categories", "category_cap", "pinned")] == [None] * 4
+
+
+def test_what_is_blocked_or_out_of_stock_is_no_candidate(by_rules):
+    rows = by_rules(blocked_items=(ITEMS[10], "unknown"), blocked_tags=("t3",), stock=("stock", 1.0))
+    out = {ITEMS[10], *ITEMS[3::4], *ITEMS[0::3]}
+    for row in rows.values():
+        assert not out & set(row["candidates"])
+    assert set(rows["c0"]["candidates"]) <= set(ITEMS) - out and len(rows["c0"]["candidates"]) > 5
+
+
+def test_a_boost_is_added_to_the_logits_and_kept(by_rules, slates):
+    boosted = by_rules(boosts=(Boost(1.5, tags=("t1",)), Boost(-0.5, items=(ITEMS[9], ITEMS[20]))))
+    offset = {item: 1.5 * (n % 4 == 1) - 0.5 * (n in (9, 20)) for n, item in enumerate(ITEMS)}
+    for user in ("reader", "c0", DEFAULT_USER):
+        plain, row = slates[user], boosted[user]
+        assert row["candidates"] == plain["candidates"] and row["offsets"] == pytest.approx([offset[item] for item in row["candidates"]])
+        moved = [own + add for own, add in zip(plain["logits"], row["offsets"], strict=True)]
+        assert row["logits"] == pytest.approx([max(value, max(moved) - 7) for value in moved], abs=1e-4)
+        assert row["propensities"] == pytest.approx(propensities_by_definition(row["logits"], row["action"]), abs=1e-9)
+
+
+def test_a_pinned_item_stands_there_with_certainty_whoever_has_seen_it(by_rules):
+    rows = by_rules(pins=((1, ITEMS[2]), (0, UNAVAILABLE), (3, "unknown")))
+    for user, row in rows.items():
+        shown = items_of(row)
+        assert shown[1] == ITEMS[2] and row["propensities"][1] == 1.0, user
+        assert shown.count(ITEMS[2]) == 1 and UNAVAILABLE not in row["candidates"]
+        assert row["pinned"] == [-1, row["action"][1], -1, -1, -1]
+        kept = [n for n in range(len(row["logits"])) if n != row["action"][1]]
+        first = math.exp(row["logits"][row["action"][0]]) / sum(math.exp(row["logits"][n]) for n in kept)
+        assert row["propensities"][0] == pytest.approx(first, abs=1e-9)
+
+
+@pytest.mark.parametrize(("cap_by", "at_most"), [("tag", 1), ("brand", 2)])
+def test_no_slate_holds_more_of_a_category_than_its_cap(by_rules, cap_by, at_most):
+    kind = {item: None if cap_by == "brand" and not n else n % (4 if cap_by == "tag" else 5) for n, item in enumerate(ITEMS)}
+    shorter = 0
+    for row in by_rules(cap_by=cap_by, cap_at=at_most).values():
+        found = Counter(kind[item] for item in items_of(row))
+        assert max([count for name, count in found.items() if name is not None], default=0) <= at_most
+        assert row["category_cap"] == at_most and len(row["categories"]) == len(row["candidates"])
+        left, used = dict(enumerate(row["logits"])), Counter()
+        for index, propensity in zip(row["action"], row["propensities"], strict=True):
+            open_ = [n for n in left if kind[row["candidates"][n]] is None or used[kind[row["candidates"][n]]] < at_most]
+            assert propensity == pytest.approx(math.exp(left[index]) / sum(math.exp(left[n]) for n in open_), abs=1e-9)
+            used[kind[row["candidates"][index]]] += 1
+            del left[index]
+        shorter += len(row["action"]) < SIZE
+    assert shorter == (len(USERS) if cap_by == "tag" else shorter)  # four tags, one each: a slate of five ends at four
+
+
+def test_a_rule_for_what_was_seen_takes_the_place_of_the_settings(by_rules, slates):
+    assert not set(ITEMS[:8]) & set(slates["reader"]["candidates"])
+    assert set(ITEMS[:8]) & set(by_rules(seen_days=0)["reader"]["candidates"])
+
+
+def test_pinned_items_take_empty_places_first_and_never_each_others():
+    rows, mask = torch.tensor([[3, 5, 0, 0], [2, 3, 5, 7]]), torch.tensor([[True, True, False, False], [True] * 4])
+    may = torch.ones(2, 10, dtype=torch.bool)
+    may[0, 9] = False
+    found, there = with_pinned(rows, mask, [7, 9, 3], may)
+    assert {row for row, open_ in zip(found[0].tolist(), there[0].tolist(), strict=True) if open_} == {3, 5, 7}
+    assert set(found[1].tolist()) == {2, 3, 7, 9} or set(found[1].tolist()) == {3, 5, 7, 9}

@@ -1,4 +1,4 @@
-"""Landing files that an hour took: there, and unchanged."""
+"""Landing files that an hour took, and rules that it was drawn by: there, and unchanged."""
 
 import hashlib
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from pipelines.clock import now
 from pipelines.hours import end_of
-from pipelines.lake.ledger import LandingFile, LedgerRow
+from pipelines.lake.ledger import RULES, LandingFile, LedgerRow
 from pipelines.lake.verify.findings import Findings
 from pipelines.settings import Settings
 
@@ -23,14 +23,15 @@ def check_landing(found: Findings, settings: Settings, rows: Sequence[LedgerRow]
         if wrong == "missing" and today and today - end_of(hour) > RETENTION:
             old += 1
         elif wrong:
-            advice = "put the old file back (new records go under another name); without it the hour cannot be ingested again"
-            found.add("landing", file.kind, f"hour {hour}, file {file.path}", wrong, f"{file.size} bytes, as it was taken", advice)
+            what, table = ("drawn", "slate_decisions") if file.kind == RULES else ("ingested", file.kind)
+            advice = f"put the old file back (what is new goes under another name); without it the hour cannot be {what} again"
+            found.add("landing", table, f"hour {hour}, file {file.path}", wrong, f"{file.size} bytes, as it was taken", advice)
     if old:
         found.note("ledger", f"{old} landing files are gone that were taken more than {RETENTION.days} days ago")
 
 
 def _wrong(settings: Settings, file: LandingFile) -> str | None:
-    path = settings.landing / file.path
+    path = (settings.home if file.kind == RULES else settings.landing) / file.path
     if not path.exists():
         return "missing"
     with path.open("rb") as stream:

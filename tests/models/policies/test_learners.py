@@ -88,9 +88,9 @@ def test_the_trust_region_holds_whatever_was_learned(make_log, learner):
     hasty = dataclasses.replace(NEAR, lr=0.5, least_entropy=0.9)
     refreshed, report = refresh_policy(policy, slates, hasty)
     start, new = all_logits(policy, slates), all_logits(refreshed, slates)
-    kl = slate_kl(start, new, slates.action, slates.shown)
+    kl = slate_kl(start, new, slates)
     assert kl.mean() <= hasty.kl_limit and kl.quantile(0.99) <= hasty.kl_p99_limit
-    spread = [slate_entropy(logits, slates.action, slates.shown).mean() for logits in (start, new)]
+    spread = [slate_entropy(logits, slates).mean() for logits in (start, new)]
     assert spread[1] >= 0.9 * spread[0] - 1e-6
     assert report.kl_mean == pytest.approx(kl.mean().item(), abs=1e-6)
     assert (report.share == 1.0) == (learner in ("softmax", "epsilon_greedy")) or report.kl_mean > 0
@@ -100,7 +100,7 @@ def test_an_older_policy_holds_a_refresh_back(make_log):
     _, slates = make_log("reinforce")
     old = make_policy(config("reinforce"))
     now, _ = refresh_policy(old, slates, FAR)
-    moved = slate_kl(all_logits(old, slates), all_logits(now, slates), slates.action, slates.shown).mean().item()
+    moved = slate_kl(all_logits(old, slates), all_logits(now, slates), slates).mean().item()
     tight = dataclasses.replace(FAR, anchor_kl_limit=1.05 * moved)
     free, held = (refresh_policy(now, slates, tight, anchor)[1] for anchor in (None, old))
     assert held.anchor_kl <= 1.05 * moved and held.share < free.share == 1.0

@@ -11,7 +11,7 @@ from models.policies.base import PolicyConfig, RefreshSettings
 from models.policies.learners import make_policy
 from models.policies.refresh import refresh_policy
 from models.policy_gradient import independent_loss, prefix_weights, reinforce_loss, slate_kl
-from models.records import LoggedSlates
+from models.records import LoggedSlates, SlateLimits
 from models.slates import bound_logits
 
 CONFIG = PolicyConfig(user_dim=2, candidate_dim=2, hidden=16, temperature=1.0)
@@ -32,7 +32,7 @@ def every_slate(behavior: torch.Tensor, reward) -> tuple[LoggedSlates, torch.Ten
         torch.zeros(n, 1), torch.zeros(n, len(behavior), 1), torch.ones(n, len(behavior), dtype=torch.bool),
         behavior.expand(n, -1), action, torch.ones(n, 2, dtype=torch.bool), torch.stack([first, second], 1),
         torch.tensor([[reward(a[:1]), reward(a)] for a in action.tolist()], dtype=behavior.dtype),
-        torch.zeros(n, dtype=torch.int64), torch.full((n,), -1),
+        torch.zeros(n, dtype=torch.int64), torch.full((n,), -1), SlateLimits.none(n, len(behavior), 2),
     )  # fmt: skip
     return slates, first * second
 
@@ -64,7 +64,7 @@ def test_the_expected_gradient_of_independent_draws_is_that_of_the_set_they_make
     slates = LoggedSlates(
         torch.zeros(n, 1), torch.zeros(n, 3, 1), torch.ones(n, 3, dtype=torch.bool), behavior.expand(n, -1), action,
         torch.ones(n, 2, dtype=torch.bool), behavior.softmax(0)[action], pays[action], torch.zeros(n, dtype=torch.int64),
-        torch.full((n,), -1),
+        torch.full((n,), -1), SlateLimits.none(n, 3, 2),
     )  # fmt: skip
     losses = [independent_loss(target.expand(1, 3), slates.rows(slice(i, i + 1)), weight_cap=1e9) for i in range(n)]
     estimate = -sum(chance[i] * torch.autograd.grad(losses[i], target)[0] for i in range(n))
@@ -85,7 +85,7 @@ def test_slate_kl_equals_the_sum_over_slates():
     first = other.softmax(0)[slates.action[:, 0]]
     other_chance = first * other.softmax(0)[slates.action[:, 1]] / (1 - first)
     exact = (chance * (chance / other_chance).log()).sum()
-    kl = slate_kl(behavior.expand(12, 4), other.expand(12, 4), slates.action, slates.shown)
+    kl = slate_kl(behavior.expand(12, 4), other.expand(12, 4), slates)
     torch.testing.assert_close((chance * kl).sum(), exact)
 
 
@@ -133,7 +133,7 @@ def test_the_trust_region_holds_when_the_steps_overshoot(make_slate_world):
     slates = make_slate_world(users=20, per_user=20).slates
     policy = make_policy(CONFIG)
     refreshed, report = refresh_policy(policy, slates, RefreshSettings(steps=3, lr=1.0, kl_limit=0.01))
-    kl = slate_kl(policy_logits(policy, slates), policy_logits(refreshed, slates), slates.action, slates.shown)
+    kl = slate_kl(policy_logits(policy, slates), policy_logits(refreshed, slates), slates)
     assert 0 < kl.mean() <= 0.01
     assert report.kl_mean == pytest.approx(kl.mean().item(), rel=1e-4)
 

@@ -5,6 +5,7 @@ import torch
 
 from models.policies.base import PolicyConfig
 from models.policies.learners import make_policy
+from models.records import SlateLimits
 from models.slates import bound_logits, conditional_log_probs
 
 
@@ -20,6 +21,6 @@ def test_epsilon_greedy_takes_the_best_that_is_left_at_each_position():
     mask = torch.tensor([[True, True, True, True, True, False]])
     logits = policy(torch.zeros(1, 2), utility.unsqueeze(-1), mask)
     best_first = utility.masked_fill(~mask, -torch.inf).argsort(descending=True)[:, :2]
-    chance = conditional_log_probs(logits, best_first).exp()[0]
+    chance = conditional_log_probs(logits, best_first, SlateLimits.none(1, 6, 2)).exp()[0]
     assert chance.tolist() == pytest.approx([0.9, 0.9], abs=0.015)
     assert logits[0, 5] == -torch.inf and logits[0, 2] == -7.0, "below the range what is left is drawn uniformly"

@@ -7,7 +7,7 @@ import torch
 from models.policies.base import PolicyConfig, RefreshSettings
 from models.policies.learners import make_policy
 from models.policies.refresh import refresh_policy
-from models.records import LoggedSlates
+from models.records import LoggedSlates, SlateLimits
 
 FREE = {"kl_limit": 50.0, "kl_p99_limit": 500.0, "least_entropy": 0.0}
 LENGTH, CANDIDATES, SIZE = 8, 6, 2
@@ -21,7 +21,7 @@ def test_a_chain_of_two_slates_has_the_value_of_both():
     slates = LoggedSlates(
         first.float().unsqueeze(1), torch.tensor([0.0, 5.0]).expand(n, 1, 2), torch.ones(n, 1, dtype=torch.bool), torch.zeros(n, 1),
         torch.zeros(n, 1, dtype=torch.int64), torch.ones(n, 1, dtype=torch.bool), torch.ones(n, 1),
-        torch.where(first, 1.0, 3.0).unsqueeze(1), torch.arange(n), torch.where(first, torch.arange(n) + 1, -1),
+        torch.where(first, 1.0, 3.0).unsqueeze(1), torch.arange(n), torch.where(first, torch.arange(n) + 1, -1), SlateLimits.none(n, 1, 1),
     )  # fmt: skip
     policy = make_policy(PolicyConfig(1, 2, hidden=16, learner="slate_q", discount=discount))
     policy.fit_statistics(slates.user_vector, slates.candidates, slates.mask)
@@ -74,7 +74,8 @@ class Sessions:
         n, rows = users * LENGTH, torch.arange(users * LENGTH)
         following = torch.where(rows + users < n, rows + users, -1)
         shown, propensity = torch.ones(n, SIZE, dtype=torch.bool), torch.full((n, SIZE), 0.5)
-        return LoggedSlates(*columns[:5], shown, propensity, columns[5], rows % users, following), clicks
+        limits = SlateLimits.none(n, CANDIDATES, SIZE)
+        return LoggedSlates(*columns[:5], shown, propensity, columns[5], rows % users, following, limits), clicks
 
 
 def test_a_delayed_effect_is_learned_where_learning_for_the_moment_makes_it_worse():

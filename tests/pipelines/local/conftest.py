@@ -28,6 +28,7 @@ from pipelines.local.world_fit import fit_world
 from pipelines.registry.releases import ReleaseRow, all_releases, append_decision, next_release_id, release_folder, release_in_force
 from pipelines.settings import Settings, load_settings
 from pipelines.steps.score_users import scoring_spec
+from spark_jobs.business_rules import BusinessRules
 from spark_jobs.contracts import COUNTERS, DEFAULT_USER, HISTORY, TABLES
 from spark_jobs.counters import counter_names
 from spark_jobs.ranker_inputs import CROSS
@@ -117,7 +118,7 @@ class LoopRoot:
         assert features is not None
         inputs = features.outputs | {name: table_version(self.settings, name) for name in ("items", "item_embeddings")}
         release = release_in_force(self.settings, hour, folder_of)
-        spec = scoring_spec(self.settings, hour, release, inputs)
+        spec = scoring_spec(self.settings, hour, release, inputs, BusinessRules())
         batch = read_table(self.settings, "user_features", version=inputs["user_features"]).combine_chunks()
         default = pa.Table.from_pylist([{"user_id": DEFAULT_USER, "as_of": end_of(hour)}], schema=batch.schema)
         drawn = draw_batch(pa.concat_tables([batch, default]).combine_chunks().to_batches()[0], spec).to_pylist()

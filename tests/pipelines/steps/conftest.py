@@ -19,6 +19,7 @@ from pipelines.settings import Settings, load_settings
 from pipelines.steps.policy_judging import SlateLog
 from pipelines.steps.score_users import scoring_spec
 from pipelines.steps.shown_slates import read_shown_slates
+from spark_jobs.business_rules import BusinessRules
 from spark_jobs.catalogue import build_catalogue
 from spark_jobs.contracts import TABLES
 from spark_jobs.ranker_inputs import examples_batch
@@ -64,7 +65,10 @@ def tables(write):
     vectors = random.normal(size=(len(ITEMS), 6)).tolist()
     histories = [random.choice(ITEMS, 4, replace=False).tolist() for _ in USERS]
     rows = {
-        "items": [{"item_id": i, "updated_hour": START, "title": i, "available": True, "published_at": published} for i in ITEMS],
+        "items": [
+            {"item_id": i, "updated_hour": START, "title": i, "tags": [f"t{n % 5}"], "available": True, "published_at": published}
+            for n, i in enumerate(ITEMS)
+        ],
         "item_embeddings": [
             {"item_id": i, "encoder_version": "made-up", "text_hash": "", "vector": v} for i, v in zip(ITEMS, vectors, strict=True)
         ],
@@ -107,9 +111,15 @@ def by(settings, catalogue, champion):
 
 
 @pytest.fixture
-def log(settings, write, champion, tables, catalogue, by):
+def rules():
+    """Business rules of the draws."""
+    return BusinessRules()
+
+
+@pytest.fixture
+def log(settings, write, champion, tables, catalogue, by, rules):
     """The slates that production draws for everybody, all shown whole, each third position clicked."""
-    spec, at = scoring_spec(settings, START, champion, tables), end_of(START)
+    spec, at = scoring_spec(settings, START, champion, tables, rules), end_of(START)
     about = {
         "surface": "home", "hour": START, "temperature": 0.35, "rules": "", "seed": 7, "arm": "production", "arm_share": 1.0,
         "release_id": champion.release_id, "versions": VERSIONS,
