@@ -17,7 +17,7 @@ from pipelines.lake import ledger
 from pipelines.lake.holds import without_poisoned
 from pipelines.lake.metrics import Metric
 from pipelines.registry.gates import AUDIT_ERROR
-from pipelines.registry.policy_figures import policy_figures
+from pipelines.registry.policy_figures import Compared, PolicyRecord
 from pipelines.settings import Settings
 from pipelines.steps.candidates import BOTH, RANKER_ONLY
 from pipelines.steps.catalogue import input_version
@@ -119,15 +119,16 @@ def holds(audited: Sequence[Metric]) -> bool:
     return found["propensity_max_error"].value <= AUDIT_ERROR and within
 
 
-def gate_figures(log: SlateLog, lineage: "Lineage", policy: SlatePolicy) -> list[Metric]:
-    """{new ranker, new policy} and {new ranker, production policy} against production, on the gate fold's slates."""
+def judged(log: SlateLog, lineage: "Lineage", policy: SlatePolicy) -> tuple[list[Metric], PolicyRecord | None]:
+    """{new ranker, new policy} and {new ranker, production policy} against production, on the gate fold's slates; a record of the first."""
     reader = log.judging()
     if reader is None or lineage.champion is None:
-        return []
-    base = reader.composed(lineage.champion).logits
-    found = []
+        return [], None
+    base, found = reader.composed(lineage.champion).logits, list[Metric]()
+    compared = {}
     for subject, other in ((BOTH, policy), (RANKER_ONLY, lineage.champion.policy)):
         new = reader.composed(lineage.composed(other))
-        figures = policy_figures(new.slates, new.logits, base, reader.rows, len(log.catalogue.ids), log.settings.seed)
-        found += gate_metrics(figures, subject)
-    return found
+        compared[subject] = Compared(new.slates, new.logits, base, reader.rows, log.settings.seed)
+        found += gate_metrics(compared[subject].gate_figures(len(log.catalogue.ids)), subject)
+    record = compared[BOTH].record()
+    return [*found, *record.metrics()], record

@@ -2,8 +2,12 @@
 
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
+
 from pipelines.clock import check_hour
+from pipelines.hours import shift
 from pipelines.lake import ledger
+from pipelines.lake.control import read_rows
 from pipelines.lake.metrics import Metric, write_metrics
 from pipelines.settings import Settings
 from pipelines.steps.candidates import POLICY, RANKER_STEP, candidate_folder, note_version
@@ -17,6 +21,9 @@ if TYPE_CHECKING:
     from models.policies.base import SlatePolicy
     from models.policies.refresh import RefreshReport
     from models.records import LoggedSlates
+    from pipelines.registry.policy_figures import PolicyRecord
+
+CURVE_H = 168  # hours of the curve of values
 
 
 def run(settings: Settings, hour: str) -> Outcome:
@@ -44,10 +51,11 @@ def _refresh(current: Attempt) -> Outcome:
     with current.stage("learn"):
         policy, report, learned = policy_learning.refreshed(log, lineage)
     with current.stage("judge"):
-        figures = policy_judging.gate_figures(log, lineage, policy) if log and holds else []
+        figures, judged = policy_judging.judged(log, lineage, policy) if log and holds else ([], None)
     write_metrics(settings, hour, [*audit, *figures])
     with current.stage("register"):
-        version = _register(current, policy, report, [*audit, *figures], audited)
+        pictures = _pictures(current, audited, judged)
+        version = _register(current, policy, report, [*audit, *figures], pictures)
     failed = "" if holds else "; the propensity audit failed: this hour's policy figures are invalid"
     mismatched = log.mismatched if log else 0
     detail = f"policy {version} learned from {learned} slates, {mismatched} positions were not as drawn{failed}"
@@ -63,8 +71,29 @@ def _audit_figure(slates: "LoggedSlates") -> "Figure":
     return propensity_figure(position.numpy(), *(part[slates.shown].double().numpy() for part in parts))
 
 
+def _pictures(current: Attempt, audited: "LoggedSlates | None", judged: "PolicyRecord | None") -> "dict[str, Figure]":
+    """By name: the propensity audit, and what the refreshed policy would do, where there were slates for them."""
+    from pipelines.registry.policy_charts import policy_figure
+
+    found = {} if audited is None else {"propensities": _audit_figure(audited)}
+    if judged is not None:
+        found["policy"] = policy_figure(judged, _values_by_hour(current))
+    return found
+
+
+def _values_by_hour(current: Attempt) -> dict[str, dict[str, Metric]]:
+    """By policy and hour, the values that the last hours' refreshes found."""
+    settings, hour = current.settings, current.hours[-1]
+    found: dict[str, dict[str, Metric]] = {}
+    where = (pc.field("name") == "policy_value") & (pc.field("hour") > shift(hour, -CURVE_H)) & (pc.field("hour") <= hour)
+    for row in read_rows(settings, "metrics", where=where):
+        at = row.pop("hour")
+        found.setdefault(row["subject"], {})[at] = Metric(**row)
+    return found
+
+
 def _register(
-    current: Attempt, policy: "SlatePolicy", report: "RefreshReport", figures: list[Metric], audited: "LoggedSlates | None"
+    current: Attempt, policy: "SlatePolicy", report: "RefreshReport", figures: list[Metric], pictures: "dict[str, Figure]"
 ) -> str:
     from dataclasses import asdict
 
@@ -79,8 +108,8 @@ def _register(
         tracked.params(settings.policy.model_dump())
         tracked.inputs(current.inputs)
         tracked.metrics(asdict(report) | {metric_key(metric): metric.value for metric in figures})
-        if audited is not None:
-            tracked.figure("propensities", _audit_figure(audited))
+        for name, picture in pictures.items():
+            tracked.figure(name, picture)
         version = register(settings, tracked, "policy", folder, hour)
     note_version(settings, hour, "policy", version)
     set_alias(settings, "policy", "candidate", version)

@@ -7,8 +7,9 @@ import torch
 from models.artifacts import load_policy
 from pipelines.hours import shift
 from pipelines.registry.releases import append_decision, release_folder
-from pipelines.steps.candidates import RANKER, candidate_folder
+from pipelines.steps.candidates import BOTH, RANKER, RANKER_ONLY, candidate_folder
 from pipelines.steps.logged_slates import following
+from pipelines.steps.policy_judging import judged
 from pipelines.steps.policy_learning import ANCHOR_H, lineage, refreshed
 
 LEARNERS = ("reinforce", "slate_q", "neural_linear", "lin_ucb", "softmax", "epsilon_greedy")
@@ -58,6 +59,16 @@ def test_each_learner_learns_from_the_log(with_policy, log, learner):
     assert slates > 30 and policy.config.learner == learner
     assert (report.kl_mean > 0) == learns and report.kl_mean <= settings.policy.kl_limit
     assert all(bool(torch.isfinite(tensor).all()) for tensor in policy.state_dict().values() if tensor.is_floating_point())
+
+
+def test_a_refresh_is_judged_beside_production_and_the_log(with_policy, log):
+    own = lineage(with_policy(steps=10), HOUR)
+    policy, _, _ = refreshed(log, own)
+    figures, record = judged(log, own, policy)
+    names = {(metric.name, metric.subject) for metric in figures}
+    assert names >= {("policy_churn", "candidate"), *(("policy_value", subject) for subject in ("candidate", "production", "logged"))}
+    assert {("gate_policy_value_ratio", BOTH), ("gate_policy_value_ratio", RANKER_ONLY)} <= names
+    assert record is not None and record.values["logged"].mean == pytest.approx(log.judging().as_drawn().reward.sum(1).mean().item())
 
 
 def test_a_users_next_slate_within_the_session_follows():
