@@ -14,6 +14,7 @@ from pipelines.hours import hour_number, shift
 from pipelines.lake.held import HeldHours
 from pipelines.registry.judging import surface_rows
 from pipelines.settings import Settings
+from pipelines.steps.bots import bot_rows, without_bots
 from pipelines.steps.folds import in_gate_fold
 from spark_jobs.catalogue import Catalogue
 from spark_jobs.ranker_inputs import concatenated, examples_batch
@@ -76,7 +77,7 @@ class ExampleReader:
         Of an hour with more than ``ranker.rows_an_hour``, such as the first load of a long log, the rows of the newest events.
         """
         newest = self._newest(hour)
-        table = self.examples.read([hour], newest, hold=newest is None)
+        table = without_bots(self.examples.read([hour], newest, hold=newest is None), self.tasks[0])
         return self._rows(table.filter(pa.array(self._fold(hour, gate)(table))), corrections=not gate)
 
     def _newest(self, hour: str) -> "pc.Expression | None":
@@ -88,7 +89,7 @@ class ExampleReader:
 
     def shown(self, hour: str) -> Rows:
         """Revision 0 of the hour's impressions, all users: what a test-then-train record is made of."""
-        return self._rows(self._read([hour], pc.field("revision") == 0), corrections=False)
+        return self._rows(self._impressions(hour), corrections=False)
 
     def count(self, hours: Sequence[str]) -> int:
         """Examples that these hours hold."""
@@ -107,7 +108,7 @@ class ExampleReader:
         gate, others = self._fold(last, gate=True), self._fold(last, gate=False)
         parts: list[tuple[pa.Table, pa.Table]] = []
         for hour in hours:
-            table = self._read([hour], pc.field("revision") == 0)
+            table = self._impressions(hour)
             if pc.any(pc.equal(table["negative_source"], "sampled")).as_py():
                 table = table.slice(0, 0)
             parts.append((self._final(table, finals, gate), self._final(table, finals, others, CALIBRATION_ROWS // len(hours))))
@@ -127,9 +128,18 @@ class ExampleReader:
             return None
         finals = self._final_labels([*chosen, shift(before, -1)])
         others = self._fold(before, gate=False)
-        parts = [self._final(self._read([hour], pc.field("revision") == 0), finals, others, rows // len(chosen)) for hour in chosen]
+        parts = [self._final(self._impressions(hour), finals, others, rows // len(chosen)) for hour in chosen]
         capped = _at_most_per_user_day(pa.concat_tables(parts), settings.ranker.replay_per_user_day)
         return self._rows(capped, corrections=False).batch
+
+    def bot_rows(self, hours: Sequence[str]) -> int:
+        """Examples of these hours that teach and judge nothing, since no person makes so many or clicks so often."""
+        columns = ["user_id", "ts", "labels", "negative_source"]
+        return sum(int(bot_rows(self._read([hour], columns=columns), self.tasks[0]).sum()) for hour in hours)
+
+    def _impressions(self, hour: str) -> pa.Table:
+        """Revision 0 of what people were shown in the hour."""
+        return without_bots(self._read([hour], pc.field("revision") == 0), self.tasks[0])
 
     def _fold(self, hour: str, gate: bool) -> "Callable[[pa.Table], NDArray[np.bool_]]":
         return lambda table: in_gate_fold(self.settings, table["user_id"], self.fold_hour or hour) == gate

@@ -100,6 +100,7 @@ def _register(
         tracked.params(settings.ranker.model_dump() | {"fresh_rows": learned.fresh, "replayed_rows": learned.replayed})
         sampled = reader.sampled_negatives(current.hours)
         tracked.params({"examples": reader.count(current.hours), "negatives": f"{sampled} sampled, never shown" if sampled else "shown"})
+        tracked.params({"bot_rows": reader.bot_rows(current.hours)})
         tracked.params({"transferred_from": transferred_from(settings) or "nothing"})
         tracked.inputs(current.inputs)
         tracked.metrics({metric_key(metric): metric.value for metric in figures})

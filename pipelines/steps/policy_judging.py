@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -19,6 +21,7 @@ from pipelines.lake.metrics import Metric
 from pipelines.registry.gates import AUDIT_ERROR
 from pipelines.registry.policy_figures import Compared, PolicyRecord
 from pipelines.settings import Settings
+from pipelines.steps.bots import of_bots
 from pipelines.steps.candidates import BOTH, RANKER_ONLY
 from pipelines.steps.catalogue import input_version
 from pipelines.steps.folds import in_gate_fold
@@ -68,7 +71,20 @@ class SlateLog:
         return reader.as_drawn() if reader else None
 
     def _by_policy(self) -> NDArray[np.bool_]:
-        return np.asarray(pc.equal(self.slates.decisions["source"], "policy")) & self.slates.shown[:, 0]
+        return np.asarray(pc.equal(self.slates.decisions["source"], "policy")) & self.slates.shown[:, 0] & ~self.bots
+
+    @cached_property
+    def bots(self) -> NDArray[np.bool_]:
+        """(S,) slates of users in hours that no person makes."""
+        if not len(self.slates):
+            return np.zeros(0, dtype=bool)
+        slate = np.repeat(np.arange(len(self.slates)), self.slates.shown.sum(axis=1))
+        decisions = self.slates.decisions.combine_chunks()
+        user, hour = (pa.array(decisions[name].to_pylist(), pa.string()).take(pa.array(slate)) for name in ("user_id", "hour"))
+        ts = pc.strptime(hour, format="%Y-%m-%dT%H", unit="us")
+        found = np.zeros(len(self.slates), dtype=bool)
+        found[slate[of_bots(user, ts, self.slates.reward[self.slates.shown] > 0)]] = True
+        return found
 
     def _gate(self) -> NDArray[np.bool_]:
         return in_gate_fold(self.settings, self.slates.decisions["user_id"], self.hour)

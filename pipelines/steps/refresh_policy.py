@@ -58,7 +58,9 @@ def _refresh(current: Attempt) -> Outcome:
         version = _register(current, policy, report, [*audit, *figures], pictures)
     failed = "" if holds else "; the propensity audit failed: this hour's policy figures are invalid"
     mismatched = log.mismatched if log else 0
-    detail = f"policy {version} learned from {learned} slates, {mismatched} positions were not as drawn{failed}"
+    bots = int(log.bots.sum()) if log else 0
+    counts = f"{mismatched} positions were not as drawn, {bots} slates were shown to bots"
+    detail = f"policy {version} learned from {learned} slates, {counts}{failed}"
     return current.record("done", detail, rows_in=learned)
 
 
