@@ -49,6 +49,8 @@ bench-policy: setup
 	@$(BIN)/uv pip install --quiet --no-deps -r benchmarks/off_policy/requirements.txt
 	@$(BIN)/python -m benchmarks.off_policy.against_obp
 	@$(BIN)/python -m benchmarks.off_policy.coverage
+	@$(BIN)/uv pip install --quiet -r benchmarks/requirements.txt
+	@$(BIN)/python -m benchmarks.policy.streams
 
 # Names what recloop made, and never the folder itself: RECLOOP_HOME may hold other things too.
 clean: down

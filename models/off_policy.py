@@ -13,11 +13,11 @@ from torch import Tensor
 from models.ope.intervals import bootstrap_t_of_ratios
 from models.policy_gradient import prefix_weights
 from models.records import LoggedSlates, PolicyValue
-from models.slates import conditional_log_probs
+from models.slates import conditional_log_probs, remaining_logits
 
 __all__ = [
-    "difference", "effective_share", "prefix_weights", "propensity_audit", "recomputed_propensities", "reference_weights",
-    "reward_interaction_ips", "value",
+    "cascade_doubly_robust", "difference", "effective_share", "prefix_weights",
+    "propensity_audit", "recomputed_propensities", "reference_weights", "reward_interaction_ips", "value",
 ]  # fmt: skip
 
 REFERENCE = 0.9  # the audit's reference policy: the behavior logits times this
@@ -37,24 +37,48 @@ def reward_interaction_ips(slates: LoggedSlates, target_logits: Tensor, self_nor
     return (weights * reward).sum(-1)
 
 
+def cascade_doubly_robust(slates: LoggedSlates, target_logits: Tensor, predicted: Tensor) -> Tensor:
+    """Cascade doubly robust (Kiyohara et al. 2022): the reward (S,) of each slate under the target policy.
+
+    predicted: (S, C) what each candidate earns where it is looked at, up to a factor, by a model that did not learn from these slates. A
+    factor a position, and what the positions below it earn on average, are taken from the slates themselves. Unbiased for any prediction
+    where a reaction depends on the items down to its position; a good one leaves less to the weights.
+    """
+    weights = _target_weights(slates, target_logits).double()  # (S, K)
+    before = torch.cat([torch.ones_like(weights[:, :1]), weights[:, :-1]], dim=1)
+    shown, reward = slates.shown, torch.where(slates.shown, slates.reward, torch.zeros_like(slates.reward)).double()
+    predicted = torch.where(slates.mask, predicted, torch.zeros_like(predicted)).double()
+    chosen = predicted.gather(1, slates.action)  # (S, K)
+    expected = torch.stack([
+        (left.double().softmax(1) * predicted).sum(1) for left in remaining_logits(target_logits, slates.action, slates.limits)
+    ], dim=1)  # fmt: skip
+    factor = reward.sum(0) / (chosen * shown).sum(0).clamp(min=1e-12)  # (K,)
+    level = expected[:, :1] / expected[:, 0].mean().clamp(min=1e-12)  # (S, 1) how much this slate is expected to earn, over the usual
+    below = level * (reward.sum(0).flip(0).cumsum(0).flip(0) - reward.sum(0)) / max(1, len(slates))  # (S, K)
+    return ((before * (factor * expected + below) + weights * (reward - factor * chosen - below)) * shown).sum(1)
+
+
 def value(
-    slates: LoggedSlates, target_logits: Tensor, confidence: float = 0.95, seed: int = 7, resamples: int = 1000
-) -> PolicyValue:
-    """Mean reward a slate of the target policy, by RIPS, with a bootstrap-t interval over users."""
-    return _summary(slates, target_logits, reward_interaction_ips(slates, target_logits), confidence, seed, resamples)
+    slates: LoggedSlates, target_logits: Tensor, confidence: float = 0.95, seed: int = 7, resamples: int = 1000,
+    predicted: Tensor | None = None,
+) -> PolicyValue:  # fmt: skip
+    """Mean reward a slate of the target policy with a bootstrap-t interval over users: by cascade-DR, by RIPS without a prediction."""
+    return _summary(slates, target_logits, _per_slate(slates, target_logits, predicted), confidence, seed, resamples)
 
 
 def difference(
-    slates: LoggedSlates,
-    target_logits: Tensor,
-    base_logits: Tensor,
-    confidence: float = 0.95,
-    seed: int = 7,
-    resamples: int = 1000,
-) -> PolicyValue:
-    """Value of the difference target - base, slate by slate; sample size and weights are the target's."""
-    per_slate = reward_interaction_ips(slates, target_logits) - reward_interaction_ips(slates, base_logits)
+    slates: LoggedSlates, target_logits: Tensor, base_logits: Tensor, confidence: float = 0.95, seed: int = 7, resamples: int = 1000,
+    predicted: Tensor | None = None,
+) -> PolicyValue:  # fmt: skip
+    """Value of the difference target - base, slate by slate; sample size and weights are the target's. Otherwise as ``value``."""
+    per_slate = _per_slate(slates, target_logits, predicted) - _per_slate(slates, base_logits, predicted)
     return _summary(slates, target_logits, per_slate, confidence, seed, resamples)
+
+
+def _per_slate(slates: LoggedSlates, target_logits: Tensor, predicted: Tensor | None) -> Tensor:
+    if predicted is None:
+        return reward_interaction_ips(slates, target_logits)
+    return cascade_doubly_robust(slates, target_logits, predicted)
 
 
 def recomputed_propensities(slates: LoggedSlates) -> Tensor:

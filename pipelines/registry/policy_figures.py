@@ -43,9 +43,15 @@ class Compared:
         both = {CANDIDATE: self.target, PRODUCTION: self.base}
         return {name: draw(logits.double(), noise, self.slates.limits) for name, logits in both.items()}
 
+    @property
+    def predicted(self) -> Tensor:
+        """(S, C) what the ranker, which learned from other users, expects of each candidate, as a share of the best reward."""
+        return self.slates.candidates[..., 0].sigmoid()
+
     def gate_figures(self, items: int) -> dict[str, Measured]:
         """What the gates ask of the policy; ``items``: how many the catalogue holds."""
-        gain, level = difference(self.slates, self.target, self.base), value(self.slates, self.base)
+        gain = difference(self.slates, self.target, self.base, predicted=self.predicted)
+        level = value(self.slates, self.base, predicted=self.predicted)
         size = int(gain.effective_sample_size)
         scale = max(level.mean, 1e-9)
         entropy = self._entropy(self.target) / max(self._entropy(self.base), 1e-9)
@@ -69,7 +75,7 @@ class Compared:
         weights = prefix_weights(conditional_log_probs(self.target, slates.action, slates.limits), slates.propensity, slates.shown)
         last = slates.shown.sum(1).clamp(min=1).unsqueeze(1) - 1
         return PolicyRecord(
-            values={name: value(slates, logits) for name, logits in every.items()},
+            values={name: value(slates, logits, predicted=None if name == LOGGED else self.predicted) for name, logits in every.items()},
             entropy={name: self._entropy(logits) for name, logits in every.items()},
             weights=weights.gather(1, last)[slates.shown.any(1)].squeeze(1).double().numpy(),
             churn=self.churn(),

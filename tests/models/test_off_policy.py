@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.off_policy import bootstrap_t, difference, propensity_audit, reward_interaction_ips, value
+from models.off_policy import bootstrap_t, cascade_doubly_robust, difference, propensity_audit, reward_interaction_ips, value
 
 
 def test_rips_is_unbiased_where_the_truth_is_known(make_slate_world):
@@ -18,12 +18,43 @@ def test_rips_is_unbiased_where_the_truth_is_known(make_slate_world):
     assert truth != pytest.approx(world.true_value(world.behavior), abs=0.02)
 
 
-def test_intervals_over_users_cover_the_truth(make_slate_world):
+def predictions(world):
+    """What each item is clicked at the top, and a prediction that knows nothing."""
+    known = torch.from_numpy(world.quality)[world.slates.user].sigmoid()
+    return {"good": known, "none": torch.zeros_like(known), "wrong": 1 - known}
+
+
+def test_cascade_dr_is_unbiased_whatever_is_predicted_and_narrower_where_it_is_right(make_slate_world):
+    world = make_slate_world(users=40, per_user=100)
+    target = 0.3 * world.behavior + 0.7 * world.quality
+    truth, logits = world.true_value(target), world.logits_of(target)
+    spread = {"rips": reward_interaction_ips(world.slates, logits).numpy().std()}
+    for name, predicted in predictions(world).items():
+        per_slate = cascade_doubly_robust(world.slates, logits, predicted).numpy()
+        spread[name] = per_slate.std()
+        assert abs(per_slate.mean() - truth) < 3 * spread[name] / np.sqrt(len(per_slate)), name
+    assert spread["good"] < 0.8 * spread["rips"] and spread["good"] < spread["wrong"]
+
+
+def test_cascade_dr_knows_what_was_not_looked_at_and_what_rules_bind(make_slate_world):
+    """Users stop looking after the first click: what is below is not shown, and earns nothing."""
+    world = make_slate_world(users=40, per_user=200)
+    slates = world.slates
+    shown = torch.cat([torch.ones(len(slates), 1), 1 - slates.reward.cumsum(1)[:, :-1].clamp(max=1)], dim=1) > 0
+    cut = dataclasses.replace(slates, shown=shown, reward=slates.reward * shown)
+    target = world.logits_of(0.5 * world.behavior + 0.5 * world.quality)
+    by_dr, by_rips = (value(cut, target, predicted=predicted) for predicted in (predictions(world)["good"], None))
+    assert by_dr.low < by_rips.mean < by_dr.high and by_dr.high - by_dr.low < by_rips.high - by_rips.low
+
+
+@pytest.mark.parametrize("with_prediction", [False, True])
+def test_intervals_over_users_cover_the_truth(make_slate_world, with_prediction):
     covered = 0
     for seed in range(20):
         world = make_slate_world(users=30, per_user=10, seed=seed)
         target = 0.5 * world.behavior + 0.5 * world.quality
-        found = value(world.slates, world.logits_of(target), resamples=300)
+        predicted = predictions(world)["good"] if with_prediction else None
+        found = value(world.slates, world.logits_of(target), resamples=300, predicted=predicted)
         covered += found.low <= world.true_value(target) <= found.high
     assert covered >= 17  # of 20 at 95 %
 
