@@ -13,7 +13,7 @@ what is shown, as a share of the way from random to best.
 import argparse
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -34,8 +34,12 @@ HOURS, DECISIONS, ITEMS, CANDIDATES, WIDTH = 48, 150, 100, 20, 5
 BASE, MATCH_STD, APPEAL_STD = -2.0, 0.6, 0.7
 WINDOW_H, CHURN_NOISE = 24, 9_999_999
 LEARNERS = ("reinforce", "neural_linear", "lin_ucb", "softmax", "epsilon_greedy")
+COSTS = "--cb_min_cost -1 --cb_max_cost 0"  # without the range, regcb and squarecb take costs of 0 to 1
 VOWPAL = {
-    "VW epsilon": "--epsilon 0.05", "VW regcb": "--regcb --mellowness 0.1", "VW squarecb": "--squarecb", "VW cover": "--cover 5",
+    "VW epsilon 0.05": "--epsilon 0.05", "VW epsilon 0.1, l 0.1": "--epsilon 0.1 -l 0.1", "VW regcb": f"--regcb --mellowness 0.1 {COSTS}",
+    "VW regcbopt": f"--regcbopt --mellowness 0.01 {COSTS}", "VW squarecb": f"--squarecb {COSTS}",
+    "VW squarecb, gamma 100": f"--squarecb --gamma_scale 100 {COSTS}", "VW cover": "--cover 5",
+    "VW cover, psi 0.01": "--cover 5 --psi 0.01 --nounif",
 }  # fmt: skip
 THOMPSON, RANDOM, BEST = "Bernoulli Thompson", "random", "best"
 GOAL, GOAL_CHURN = 0.97, 0.2
@@ -147,7 +151,7 @@ class Recloop:
         mask = torch.ones(n, CANDIDATES, dtype=torch.bool)
         with torch.no_grad():
             logits = self.policy(user, candidates, mask).double()
-        noise = gumbel(self.seed, np.arange(n, dtype=np.uint64)[:, None], hour.candidates.astype(np.uint64), number)
+        noise = gumbel(self.seed, np.arange(n, dtype=np.uint64), hour.candidates.astype(np.uint64), number)
         limits = SlateLimits.none(n, CANDIDATES, 1)
         action, propensity = draw(logits, torch.from_numpy(noise), limits)
         self._drawn = LoggedSlates(
@@ -166,7 +170,7 @@ class Recloop:
         before, slates = self.policy, _joined(self.log)
         self.policy, _ = refresh_policy(self.policy, slates, RefreshSettings(seed=self.seed))
         old, new = (all_logits(policy, self._drawn) for policy in (before, self.policy))
-        noise = torch.from_numpy(gumbel(self.seed, rows.astype(np.uint64)[:, None], hour.candidates.astype(np.uint64), CHURN_NOISE))
+        noise = torch.from_numpy(gumbel(self.seed, rows.astype(np.uint64), hour.candidates.astype(np.uint64), CHURN_NOISE))
         self.churn.append(float(((old + noise).argmax(1) != (new + noise).argmax(1)).double().mean()))
 
 
@@ -222,8 +226,8 @@ class Thompson:
         self.counts.add(hour.candidates[np.arange(len(chosen)), chosen], clicked)
 
 
-def deciders(seed: int) -> dict[str, Callable[[], Decider]]:
-    own = {learner: (lambda learner=learner: Recloop(learner, seed)) for learner in LEARNERS}
+def deciders(seed: int, learners: Sequence[str]) -> dict[str, Callable[[], Decider]]:
+    own = {learner: (lambda learner=learner: Recloop(learner, seed)) for learner in learners}
     wabbits = {name: (lambda arguments=arguments: Vowpal(arguments, seed)) for name, arguments in VOWPAL.items()}
     return {**own, **wabbits, THOMPSON: lambda: Thompson(seed)}
 
@@ -241,13 +245,13 @@ def run(world: World, decider: Decider) -> tuple[float, float, float]:
     return float(found[0]), float(found[1]), float(found[2])
 
 
-def measured(seeds: range) -> tuple[dict[str, dict[str, list[float]]], dict[str, list[float]]]:
+def measured(seeds: range, learners: Sequence[str]) -> tuple[dict[str, dict[str, list[float]]], dict[str, list[float]]]:
     """Normalised reward by speed, decider and seed; churn a refresh of recloop's learners without drift, after the first ten hours."""
     found: dict[str, dict[str, list[float]]] = {speed: {} for speed in HALF_LIFE_H}
     churn: dict[str, list[float]] = {}
     for speed in HALF_LIFE_H:
         for seed in seeds:
-            for name, make in deciders(seed).items():
+            for name, make in deciders(seed, learners).items():
                 began, decider = time.monotonic(), make()
                 own, random, best = run(World(speed, seed), decider)
                 found[speed].setdefault(name, []).append((own - random) / (best - random))
@@ -269,8 +273,8 @@ def ratio(own: list[float], peer: list[float], seed: int = 7) -> tuple[float, fl
 def write(found: Mapping[str, Mapping[str, list[float]]], churn: Mapping[str, list[float]], seeds: int) -> None:
     """A claim a speed: the learner that is best on the mean of all speeds against the best peer of each."""
     peers = [*VOWPAL, THOMPSON]
-    means = {name: float(np.mean([np.mean(found[speed][name]) for speed in found])) for name in (*LEARNERS, *peers)}
-    ours, best_peer = max(LEARNERS, key=means.__getitem__), max(peers, key=means.__getitem__)
+    means = {name: float(np.mean([np.mean(found[speed][name]) for speed in found])) for name in (*churn, *peers)}
+    ours, best_peer = max(churn, key=means.__getitem__), max(peers, key=means.__getitem__)
     shared = {"row": "10", "seeds": seeds, "workload": f"{HOURS} hours of {DECISIONS} decisions, {CANDIDATES} of {ITEMS} items each"}
     for speed, by_name in found.items():
         rewards = {name: float(np.mean(values)) for name, values in by_name.items()}
@@ -299,9 +303,10 @@ def write(found: Mapping[str, Mapping[str, list[float]]], churn: Mapping[str, li
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20, help="worlds of each speed (default 20)")
-    seeds = parser.parse_args().seeds
-    found, churn = measured(range(seeds))
-    write(found, churn, seeds)
+    parser.add_argument("--learners", default=",".join(LEARNERS), help="of recloop, with commas between them (default: all)")
+    given = parser.parse_args()
+    found, churn = measured(range(given.seeds), given.learners.split(","))
+    write(found, churn, given.seeds)
 
 
 if __name__ == "__main__":
