@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import UserError
-from pipelines.hours import hours_between, parse_hour, shift
+from pipelines.hours import hour_range, hours_between, parse_hour, shift
 from pipelines.local.events import RATING_DELAY_H, impression_records, react
 from pipelines.local.landing import Record, pack, unpack, write_once
 from pipelines.local.showing import CurrentSlates, read_slates, show
@@ -58,9 +58,13 @@ def simulate(settings: Settings, hours: Sequence[str]) -> SimulationReport:
 
 
 def play_hour(settings: Settings, world: World, slates: CurrentSlates, hour: str) -> PlayedHour:
-    """Writes the hour's files, impressions last: their file says that the hour was played."""
+    """Writes the hour's files, impressions last: their file says that the hour was played.
+
+    Who comes back while the scores are the same sees the same slate, and does not take up an item a second time.
+    """
     shown = show(world, slates, visitors(world, hour), hour)
-    reactions = react(world, shown, hour)
+    taken = {pair for before in hour_range(shift(slates.newest_hour, 1), shift(hour, -1)) for pair in _taken(settings, before)}
+    reactions = [record for record in react(world, shown, hour) if (record["user_id"], record["item_id"]) not in taken]
     now = [record for record in reactions if record["ts"].startswith(hour)]
     later = [record for record in reactions if not record["ts"].startswith(hour)]
     arriving = [record for record in _pending(settings, hour) if record["ts"].startswith(hour)]
@@ -73,6 +77,13 @@ def play_hour(settings: Settings, world: World, slates: CurrentSlates, hour: str
     write_once(settings.landing / "feedback" / f"{hour}.jsonl.gz", pack(feedback))
     write_once(_impressions_file(settings, hour), pack(impressions))
     return PlayedHour(hour, len(set(shown.request_ids)), len(impressions), len(feedback), len(items))
+
+
+def _taken(settings: Settings, hour: str) -> set[tuple[str, str]]:
+    """Users and items of the clicks that an hour landed."""
+    path = settings.landing / "feedback" / f"{hour}.jsonl.gz"
+    records = unpack(path) if path.exists() else []
+    return {(record["user_id"], record["item_id"]) for record in records if record["type"] == "click"}
 
 
 def _pending(settings: Settings, hour: str) -> list[Record]:

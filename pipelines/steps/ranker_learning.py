@@ -11,6 +11,7 @@ from models.ranker import Ranker, RankerConfig
 from models.records import RankerBatch
 from models.training import FinetuneSettings, TrainState, finetune
 from models.transfer import transferred
+from models.unseen_levels import at_unseen_levels
 from pipelines.errors import UserError
 from pipelines.registry.releases import production_before, release_folder
 from pipelines.settings import Settings
@@ -74,20 +75,25 @@ def read_by(ranker: Path) -> str:
 
 
 def learn(reader: ExampleReader, hours: Sequence[str], base: TrainState | None, encoder_version: str) -> Learned | None:
-    """The hours in order, the last one together with a replay sample; None where they hold no example. Poisoned hours teach nothing."""
+    """The hours in order, the last one together with a replay sample; None where they hold no example. Poisoned hours teach nothing.
+
+    The first load also teaches what lies beyond it (``at_unseen_levels``).
+    """
     settings, fresh_rows, replayed = reader.settings, 0, 0
     steps: list[dict[str, float]] = []
     state, learning = base, finetune_settings(settings, bootstrap=base is None)
     for hour in reader.teaching(hours):
         fresh = reader.fresh(hour, gate=False).batch
-        if not len(fresh):
+        if not (known := len(fresh)):
             continue
-        state = state or first_state(reader, fresh, learning, encoder_version)
+        if state is None:
+            state = first_state(reader, fresh, learning, encoder_version)
+            fresh = joined([fresh, at_unseen_levels(fresh, reader.names, settings.seed)])
         wanted = int(settings.ranker.replay_ratio * len(fresh)) if base is not None and hour == hours[-1] else 0
         replay = reader.replay(hours[0], wanted)
         batch = joined([fresh, replay])
         state = finetune(state, batch, reader.catalogue.table, learning, lambda _, found: steps.append(found))
-        fresh_rows, replayed = fresh_rows + len(fresh), replayed + len(batch) - len(fresh)
+        fresh_rows, replayed = fresh_rows + known, replayed + len(batch) - len(fresh)
     return Learned(state, steps, fresh_rows, replayed) if state is not None and fresh_rows else None
 
 

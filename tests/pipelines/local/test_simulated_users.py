@@ -69,6 +69,14 @@ def test_reactions_name_what_was_shown_and_land_in_the_hour_of_their_own_time(pl
     assert any(hour_of(end_of(FIRST)) > shown[row["request_id"], row["user_id"], row["item_id"]]["ts"][:13] for row in late)
 
 
+def test_who_comes_back_to_the_same_slate_takes_up_no_item_twice(played_root):
+    settings, hours = played_root.settings, hour_range(FIRST, shift(FIRST, 5))
+    simulate(settings, hours)
+    shown = Counter((row["user_id"], row["item_id"]) for hour in hours for row in landed(settings, "impressions", hour))
+    clicks = [(row["user_id"], row["item_id"]) for hour in hours for row in landed(settings, "feedback", hour) if row["type"] == "click"]
+    assert max(shown.values()) > 2 and len(clicks) == len(set(clicks)) > 100
+
+
 def test_event_ids_never_repeat(played_root):
     settings = played_root.settings
     hours = hour_range(FIRST, shift(FIRST, 3))
@@ -129,7 +137,7 @@ def test_landed_rewards_are_on_average_what_the_truth_expects(world, settings, t
     paid = expected = 0.0
     hours = hour_range(FIRST, shift(FIRST, 3))
     for hour in hours:
-        slates = slates_of(world.user_ids, items)
+        slates = dataclasses.replace(slates_of(world.user_ids, items), newest_hour=shift(hour, -1))
         play_hour(settings, quiet, slates, hour)
         users = sorted({row["user_id"] for row in landed(settings, "impressions", hour)})
         sizes = Counter(row["user_id"] for row in landed(settings, "impressions", hour))
