@@ -32,10 +32,10 @@ def _flat(column: pa.ChunkedArray) -> pa.Array:
 def of_bots(user_ids: pa.Array, ts: pa.Array, clicked: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """(n,) impressions of user-hours with more than LEAST of them, of which more than CLICKED were clicked or which are beyond QUANTILE."""
     user = user_ids.dictionary_encode().indices.to_numpy().astype(np.int64)
-    hour = pc.floor_temporal(ts, unit="hour").cast(pa.int64()).to_numpy()
-    _, group, count = np.unique(np.stack([user, hour]), axis=1, return_inverse=True, return_counts=True)
+    hours, hour = np.unique(pc.floor_temporal(ts, unit="hour").cast(pa.int64()).to_numpy(), return_inverse=True)
+    _, group, count = np.unique(user * max(1, len(hours)) + hour, return_inverse=True, return_counts=True)
     if not len(count) or count.max() <= LEAST:
         return np.zeros(len(user), dtype=bool)
-    share = np.bincount(group.ravel(), weights=clicked, minlength=len(count)) / count
+    share = np.bincount(group, weights=clicked, minlength=len(count)) / count
     many = count > np.quantile(count, QUANTILE, method="higher")
-    return np.asarray(((count > LEAST) & ((share > CLICKED) | many))[group.ravel()])
+    return np.asarray(((count > LEAST) & ((share > CLICKED) | many))[group])
