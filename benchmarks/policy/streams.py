@@ -124,10 +124,13 @@ class Regression:
         x, y = (np.concatenate(part) for part in zip(*self.rows, strict=True))
         prior = np.zeros_like(self.weight)
         prior[-2] = 1.0
-        for _ in range(8):
-            p = 1 / (1 + np.exp(-x @ self.weight))
+        for _ in range(25):
+            p = 1 / (1 + np.exp(-np.clip(x @ self.weight, -30, 30)))
             curvature = x.T @ (x * (p * (1 - p))[:, None]) + 2.0 * np.eye(x.shape[1])
-            self.weight = self.weight + np.linalg.solve(curvature, x.T @ (y - p) - 2.0 * (self.weight - prior))
+            step = np.linalg.solve(curvature, x.T @ (y - p) - 2.0 * (self.weight - prior))
+            self.weight = self.weight + step / max(1.0, float(np.abs(step).max()))  # a full step may overshoot without end
+            if np.abs(step).max() < 1e-6:
+                break
 
 
 class Recloop:
