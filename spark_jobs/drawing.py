@@ -22,8 +22,9 @@ from models.records import ItemState, KnownUser, SlateLimits, UserState
 from models.retrieval import select_candidates
 from models.rewards import expected_reward, reward_log_odds
 from models.slates import bound_logits, bound_range, draw
-from spark_jobs.business_rules import BusinessRules, ItemRules, with_pinned
+from spark_jobs.business_rules import BusinessRules
 from spark_jobs.catalogue import Catalogue, fresh_items
+from spark_jobs.item_rules import ItemRules, with_pinned
 from spark_jobs.ranker_inputs import cross_features
 
 USER_TEXT_WIDTH = 16

@@ -14,7 +14,6 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from models.records import ItemState, SlateLimits
-from spark_jobs.business_rules import ItemRules, item_rules
 from spark_jobs.catalogue import Catalogue, build_catalogue, current_rows, item_state
 from spark_jobs.contracts import DEFAULT_USER, TABLES
 from spark_jobs.drawing import (
@@ -31,6 +30,7 @@ from spark_jobs.drawing import (
     slate_ids,
     slate_logits,
 )
+from spark_jobs.item_rules import ItemRules, item_rules
 from spark_jobs.ranker_inputs import user_states
 
 _DRAWN = ("slate_id", "user_id", "candidates", "logits", "action", "propensities", "scores", "nearest_seen", "user_vector",

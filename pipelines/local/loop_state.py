@@ -24,9 +24,9 @@ from pipelines.settings import Settings
 from pipelines.steps.business_rules import rules_of
 from pipelines.steps.score_users import STEP as SCORE_USERS
 from pipelines.steps.score_users import draw_rules
-from spark_jobs.business_rules import ItemRules, item_rules
 from spark_jobs.catalogue import Catalogue, build_catalogue, current_rows, fresh_items, item_state
 from spark_jobs.drawing import DrawRules, allowed_items
+from spark_jobs.item_rules import ItemRules, item_rules
 from spark_jobs.ranker_inputs import user_states
 
 

@@ -12,9 +12,10 @@ import torch
 from deltalake import write_deltalake
 
 from pipelines.hours import hour_number
-from spark_jobs.business_rules import Boost, BusinessRules, with_pinned
+from spark_jobs.business_rules import Boost, BusinessRules
 from spark_jobs.contracts import DEFAULT_USER, TABLES
 from spark_jobs.drawing import DrawRules
+from spark_jobs.item_rules import with_pinned
 from spark_jobs.scoring import ScoringSpec, draw_batch
 
 AT = datetime(2026, 11, 10, 9, tzinfo=UTC)
