@@ -16,7 +16,7 @@ from models.records import LoggedSlates, PolicyValue
 from models.slates import conditional_log_probs, remaining_logits
 
 __all__ = [
-    "cascade_doubly_robust", "difference", "effective_share", "prefix_weights",
+    "cascade_doubly_robust", "difference", "effective_share", "last_shown_weights", "prefix_weights",
     "propensity_audit", "recomputed_propensities", "reference_weights", "reward_interaction_ips", "value",
 ]  # fmt: skip
 
@@ -101,7 +101,7 @@ def propensity_audit(slates: LoggedSlates) -> tuple[float, float, float]:
     """
     slates.check_propensities()
     errors = (recomputed_propensities(slates) - slates.propensity).abs()[slates.shown]
-    weights = _last_shown_weights(slates, slates.behavior_logits * REFERENCE).double()
+    weights = last_shown_weights(slates, slates.behavior_logits * REFERENCE).double()
     if errors.numel() == 0:
         return 0.0, math.nan, math.inf
     error_of_mean = weights.std().item() / math.sqrt(len(weights)) if len(weights) > 1 else math.inf
@@ -135,7 +135,7 @@ def effective_share(slates: LoggedSlates, target_logits: Tensor) -> float:
     return float((kish * reward).sum() / reward.sum()) if reward.sum() > 0 else 0.0
 
 
-def _last_shown_weights(slates: LoggedSlates, target_logits: Tensor) -> Tensor:
+def last_shown_weights(slates: LoggedSlates, target_logits: Tensor) -> Tensor:
     """Weight of the whole shown prefix of each slate that showed anything."""
     weights = _target_weights(slates, target_logits)  # (S, K)
     last = slates.shown.sum(-1) - 1
@@ -151,6 +151,6 @@ def _summary(
     mean, low, high = bootstrap_t(
         per_slate.double().cpu().numpy(), slates.user.cpu().numpy(), confidence, seed, resamples
     )
-    weights = _last_shown_weights(slates, target_logits).double()
+    weights = last_shown_weights(slates, target_logits).double()
     size = effective_share(slates, target_logits) * len(slates)
     return PolicyValue(mean, low, high, size, weights.max().item() if len(weights) else 0.0, len(slates))

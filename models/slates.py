@@ -23,11 +23,15 @@ def bound_logits(utility: Tensor, mask: Tensor, temperature: float, logit_range:
     """
     if temperature <= 0:
         raise ValueError(f"the slate temperature must be above 0, found {temperature}")
+    return bound_range(standardized(utility, mask) / temperature, mask, logit_range)  # (..., C)
+
+
+def standardized(score: Tensor, mask: Tensor) -> Tensor:
+    """(..., C) with mean 0 and standard deviation 1 over the slate's candidates, 0 where there is none."""
     count = mask.sum(-1, keepdim=True).clamp(min=1)
-    known = torch.where(mask, utility, torch.zeros_like(utility))
-    centered = torch.where(mask, known - known.sum(-1, keepdim=True) / count, torch.zeros_like(utility))
-    std = (centered.square().sum(-1, keepdim=True) / count).sqrt().clamp(min=1e-6)
-    return bound_range(centered / std / temperature, mask, logit_range)  # (..., C)
+    known = torch.where(mask, score, torch.zeros_like(score))
+    centered = torch.where(mask, known - known.sum(-1, keepdim=True) / count, torch.zeros_like(score))
+    return centered / (centered.square().sum(-1, keepdim=True) / count).sqrt().clamp(min=1e-6)
 
 
 def bound_range(logits: Tensor, mask: Tensor, logit_range: float) -> Tensor:

@@ -96,15 +96,6 @@ def without_masked(candidates: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask.unsqueeze(-1), candidates, torch.zeros_like(candidates))
 
 
-def standardized(score: Tensor, mask: Tensor) -> Tensor:
-    """(S, C) with mean 0 and standard deviation 1 over the slate's candidates, 0 where there is none."""
-    count = mask.sum(-1, keepdim=True).clamp(min=1)
-    known = torch.where(mask, score, torch.zeros_like(score))
-    centered = torch.where(mask, known - known.sum(-1, keepdim=True) / count, torch.zeros_like(known))
-    std = (centered.square().sum(-1, keepdim=True) / count).sqrt().clamp(min=1e-6)
-    return centered / std
-
-
 def check_finite(what: str, value: float, step: int) -> None:
     """FloatingPointError where a loss or a gradient is not a number."""
     if not -float("inf") < value < float("inf"):

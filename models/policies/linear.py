@@ -3,6 +3,8 @@
 Letters: S slates, C candidates, K positions, V user features, P candidate features, F inputs of the linear model, M samples, n shown rows.
 """
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -16,7 +18,7 @@ PRIOR = 0.1  # standard deviation of a weight beforehand, in standard deviations
 SAMPLES = 32
 
 
-class _Linear(SlatePolicy):
+class _Linear(SlatePolicy, ABC):
     """Reward = weight · inputs + noise; the first input is the ranker's expected reward, whose weight alone is not 0 beforehand."""
 
     weight: Tensor  # (F,)
@@ -31,13 +33,13 @@ class _Linear(SlatePolicy):
         self.register_buffer("covariance", torch.zeros(width, width, dtype=torch.float64))
         self.register_buffer("center", torch.zeros(width, dtype=torch.float64))
 
+    @abstractmethod
     def inputs(self, user_vector: Tensor, candidates: Tensor) -> Tensor:
         """(S, C, F) without gradient."""
-        raise NotImplementedError
 
+    @abstractmethod
     def score(self, inputs: Tensor, user_vector: Tensor) -> Tensor:
         """(S, C) of inputs (S, C, F)."""
-        raise NotImplementedError
 
     def forward(self, user_vector: Tensor, candidates: Tensor, mask: Tensor) -> Tensor:
         rule = self.config

@@ -1,5 +1,7 @@
 """Policies that learn nothing: how the ranker's order is explored."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -20,6 +22,5 @@ class EpsilonGreedy(SlatePolicy):
     def forward(self, user_vector: Tensor, candidates: Tensor, mask: Tensor) -> Tensor:
         utility = candidates[..., 0].masked_fill(~mask, -torch.inf)
         rank = utility.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)  # (S, C) 0 = best
-        step = -torch.log(torch.tensor(self.config.epsilon))
-        logits = (-rank * step).clamp(min=-self.config.logit_range).to(candidates.dtype)
+        logits = (rank * math.log(self.config.epsilon)).clamp(min=-self.config.logit_range).to(candidates.dtype)
         return logits.masked_fill(~mask, -torch.inf)

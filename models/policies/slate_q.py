@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.policies.base import OnMetrics, PolicyConfig, RefreshSettings, SlatePolicy, check_finite, standardized, without_masked
+from models.policies.base import OnMetrics, PolicyConfig, RefreshSettings, SlatePolicy, check_finite, without_masked
 from models.records import LoggedSlates
-from models.slates import bound_logits
+from models.slates import bound_logits, standardized
 
 TARGET_RATE = 0.02  # share of the way that the target network goes to the learning one each step
 _FIRST_TASK = 1  # column of the candidates' features: log odds that the item is chosen

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.hashing import gumbel, mix
-from models.off_policy import difference, prefix_weights, value
+from models.off_policy import difference, last_shown_weights, value
 from models.policy_gradient import slate_entropy
 from models.records import LoggedSlates, PolicyValue
-from models.slates import conditional_log_probs, draw
+from models.slates import draw
 from pipelines.lake.metrics import GATE_FOLD, Metric
 from pipelines.registry.gates import Measured
 
@@ -48,10 +48,15 @@ class Compared:
         """(S, C) what the ranker, which learned from other users, expects of each candidate, as a share of the best reward."""
         return self.slates.candidates[..., 0].sigmoid()
 
+    @cached_property
+    def production(self) -> PolicyValue:
+        """What production is worth on these slates."""
+        return value(self.slates, self.base, predicted=self.predicted)
+
     def gate_figures(self, items: int) -> dict[str, Measured]:
         """What the gates ask of the policy; ``items``: how many the catalogue holds."""
         gain = difference(self.slates, self.target, self.base, predicted=self.predicted)
-        level = value(self.slates, self.base, predicted=self.predicted)
+        level = self.production
         size = int(gain.effective_sample_size)
         scale = max(level.mean, 1e-9)
         entropy = self._entropy(self.target) / max(self._entropy(self.base), 1e-9)
@@ -72,12 +77,11 @@ class Compared:
         """What a person looks at."""
         slates = self.slates
         every = {CANDIDATE: self.target, PRODUCTION: self.base, LOGGED: slates.behavior_logits.double()}
-        weights = prefix_weights(conditional_log_probs(self.target, slates.action, slates.limits), slates.propensity, slates.shown)
-        last = slates.shown.sum(1).clamp(min=1).unsqueeze(1) - 1
+        candidate = value(slates, self.target, predicted=self.predicted)
         return PolicyRecord(
-            values={name: value(slates, logits, predicted=None if name == LOGGED else self.predicted) for name, logits in every.items()},
+            values={CANDIDATE: candidate, PRODUCTION: self.production, LOGGED: value(slates, every[LOGGED])},
             entropy={name: self._entropy(logits) for name, logits in every.items()},
-            weights=weights.gather(1, last)[slates.shown.any(1)].squeeze(1).double().numpy(),
+            weights=last_shown_weights(slates, self.target).double().numpy(),
             churn=self.churn(),
             by_age={name: self._shares(name, _AGE, AGES_H) for name in self.redrawn},
             by_popularity={name: self._shares(name, _SHOWN, SHOWN_24H) for name in self.redrawn},

@@ -20,13 +20,8 @@ def bot_rows(examples: pa.Table, task: str) -> NDArray[np.bool_]:
     found, shown = np.zeros(len(examples), dtype=bool), pc.is_null(examples["negative_source"]).to_numpy()
     rows = examples.filter(pa.array(shown)).combine_chunks()
     clicked = pc.fill_null(pc.struct_field(rows["labels"], task), 0.0).to_numpy() >= 0.5
-    found[shown] = of_bots(_flat(rows["user_id"]), _flat(rows["ts"]), clicked)
+    found[shown] = of_bots(rows["user_id"].combine_chunks(), rows["ts"].combine_chunks(), clicked)
     return found
-
-
-def _flat(column: pa.ChunkedArray) -> pa.Array:
-    found = column.combine_chunks()
-    return found.chunk(0) if isinstance(found, pa.ChunkedArray) and found.num_chunks else found
 
 
 def of_bots(user_ids: pa.Array, ts: pa.Array, clicked: NDArray[np.bool_]) -> NDArray[np.bool_]:
