@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from models.adapters import Adapted, AdapterSettings
-from models.encoder import read_tokenizer, text_vectors
+from models.devices import learning_device
+from models.encoder import read_tokenizer, tokens_of, vectors_of
 from models.encoder_files import encoder_folder
 
 
@@ -34,12 +35,12 @@ class AdaptedEncoder:
         folder = str(encoder_folder(path_or_name))
         model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
         adapter = Adapted(model, settings, steps, seed)
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        model.to(learning_device())
         return cls(adapter, read_tokenizer(folder), pooling, max_tokens)
 
     def vectors(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors (n, D), with gradients to the adapter."""
-        return text_vectors(self.adapter.model, self.tokenizer, texts, self.pooling, self.max_tokens)
+        return vectors_of(self.adapter.model, tokens_of(self.tokenizer, texts, self.max_tokens), self.pooling)
 
     def save(self, folder: Path) -> None:
         """Merges the adapter and writes an ordinary Hugging Face folder, whole or not at all. Ends the adaptation."""

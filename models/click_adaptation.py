@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from models.adapted_encoder import AdaptedEncoder
+from models.devices import repeatable
 from models.ranker import Ranker, RankerConfig
 from models.records import ItemTable, RankerBatch
 from models.training import FinetuneSettings, TrainState, finetune, mini_batches, ranker_loss
@@ -83,7 +84,7 @@ def adapt_by_clicks(
     )
     device, step = parameters[0].device, 0
     head.to(device).train()
-    with torch.random.fork_rng(devices=[]):
+    with repeatable(device):
         generator = torch.Generator().manual_seed(settings.seed)
         for rows, seed in mini_batches(len(batch), _ranker_settings(settings, settings.epochs), generator):
             torch.manual_seed(seed)
@@ -97,7 +98,7 @@ def adapt_by_clicks(
             encoder.adapter.after_backward(step)
             if on_metrics is not None:
                 on_metrics(step, {"loss": loss.item(), "gradient_norm": norm.item()})
-    head.eval()
+    head.cpu().eval()
 
 
 def backward(encoder: AdaptedEncoder, head: Ranker, batch: RankerBatch, texts: ItemTexts, settings: ClickSettings) -> Tensor:

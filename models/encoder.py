@@ -1,7 +1,9 @@
 """Text to vectors by any Hugging Face encoder: mean pooling for BERT kinds, last token for GPT kinds."""
 
 import warnings
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,13 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.devices import learning_device
 from models.encoder_files import default_encoder_path, encoder_folder, encoder_version
+
+_TEXTS_AT_ONCE = {"cpu": 64, "cuda": 1024}  # a GPU waits for its next kernel longer than it takes over a few texts
+_AHEAD = 4  # batches whose tokens are made, and whose vectors are fetched, while a GPU is at others
 
 
 class Encoder:
     """A frozen encoder; the model is read when the first text comes.
 
-    path_or_name: a folder, or a hub name that is in the local cache. max_tokens: longer texts are cut.
+    path_or_name: a folder, or a hub name that is in the local cache. max_tokens: longer texts are cut. batch_size: texts at once,
+    None for what suits the device.
     """
 
     def __init__(
@@ -24,7 +31,7 @@ class Encoder:
         path_or_name: str,
         pooling: Literal["mean", "last"] = "mean",
         max_tokens: int = 64,
-        batch_size: int = 64,
+        batch_size: int | None = None,
     ) -> None:
         if pooling not in ("mean", "last"):
             raise ValueError(f"encoder pooling must be 'mean' or 'last', found {pooling!r}")
@@ -40,7 +47,7 @@ class Encoder:
         path_or_name: str | None = None,
         pooling: Literal["mean", "last"] = "mean",
         max_tokens: int = 64,
-        batch_size: int = 64,
+        batch_size: int | None = None,
     ) -> "Encoder":
         """An encoder with its model in memory; without a path the packaged default."""
         encoder = cls(path_or_name or default_encoder_path(), pooling, max_tokens, batch_size)
@@ -64,27 +71,46 @@ class Encoder:
         self._read()
         distinct = sorted(set(texts), key=lambda text: (len(text), text))
         vectors = np.zeros((len(distinct), self.dim), dtype=np.float32)
-        for start in range(0, len(distinct), self.batch_size):
-            part = slice(start, start + self.batch_size)
-            vectors[part] = self._encode_within_memory(distinct[part])
+        start = 0
+        for found in self._encoded(distinct):
+            vectors[start : start + len(found)] = found.cpu().numpy()
+            start += len(found)
         row = {text: number for number, text in enumerate(distinct)}
         return vectors[[row[text] for text in texts]] if texts else vectors
 
-    def _encode_within_memory(self, texts: list[str]) -> NDArray[np.float32]:
+    def _encoded(self, texts: list[str]) -> Iterator[Tensor]:
+        """Vectors of the texts in order, batch by batch; on a GPU nothing waits for it until some batches are under way."""
+        size = self.batch_size or _TEXTS_AT_ONCE[self._model.device.type]
+        parts = [texts[start : start + size] for start in range(0, len(texts), size)]
+        ahead = _AHEAD if self._model.device.type == "cuda" else 0
+        with ThreadPoolExecutor(1) as thread:
+            tokens, found = deque(thread.submit(self._tokens, part) for part in parts[: ahead + 1]), deque[Tensor]()
+            for number, part in enumerate(parts):
+                if number + ahead + 1 < len(parts):
+                    tokens.append(thread.submit(self._tokens, parts[number + ahead + 1]))
+                found.append(self._encode_within_memory(part, tokens.popleft().result()))
+                if len(found) > ahead:
+                    yield found.popleft()
+            yield from found
+
+    def _tokens(self, texts: list[str]) -> Any:
+        return tokens_of(self._tokenizer, texts, self.max_tokens)
+
+    def _encode_within_memory(self, texts: list[str], tokens: Any) -> Tensor:
         """Half a batch at a time where a GPU has no room for it, and on the CPU where it has none for a single text."""
         try:
-            return np.asarray(self._encode_batch(texts).float().cpu().numpy())
+            return self._encode_batch(tokens)
         except torch.OutOfMemoryError:
             warnings.warn(f"the GPU has no memory to encode {len(texts)} texts at once; trying half, then the CPU", stacklevel=2)
         if len(texts) == 1:
             self._model = self._model.to("cpu")
-            return np.asarray(self._encode_batch(texts).float().cpu().numpy())
+            return self._encode_batch(tokens)
         half = len(texts) // 2
-        return np.concatenate([self._encode_within_memory(part) for part in (texts[:half], texts[half:])])
+        return torch.cat([self._encode_within_memory(part, self._tokens(part)).cpu() for part in (texts[:half], texts[half:])])
 
     @torch.inference_mode()
-    def _encode_batch(self, texts: list[str]) -> Tensor:
-        return text_vectors(self._model, self._tokenizer, texts, self.pooling, self.max_tokens)
+    def _encode_batch(self, tokens: Any) -> Tensor:
+        return vectors_of(self._model, tokens, self.pooling)
 
     def _read(self) -> None:
         if self._model is not None:
@@ -97,7 +123,7 @@ class Encoder:
         folder = str(self.folder())
         self._tokenizer = read_tokenizer(folder)
         model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
-        self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        self._model = model.to(learning_device()).eval()
 
     def folder(self) -> Path:
         """Where its files lie."""
@@ -114,11 +140,16 @@ def read_tokenizer(folder: str) -> Any:
     return tokenizer
 
 
-def text_vectors(model: Any, tokenizer: Any, texts: Sequence[str], pooling: str, max_tokens: int) -> Tensor:
-    """Unit vectors (B, D) of the texts, in one pass of the model."""
-    tokens = tokenizer(list(texts), padding=True, truncation=True, max_length=max_tokens, return_tensors="pt").to(model.device)
+def tokens_of(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> Any:
+    """Token ids (B, L) and attention mask of the texts, as long as the longest of them."""
+    return tokenizer(list(texts), padding=True, truncation=True, max_length=max_tokens, return_tensors="pt")
+
+
+def vectors_of(model: Any, tokens: Any, pooling: str) -> Tensor:
+    """Unit vectors (B, D) of what `tokens_of` gives, in one pass of the model."""
+    tokens = tokens.to(model.device)
     hidden = model(**tokens).last_hidden_state  # (B, L, D)
-    return torch.nn.functional.normalize(pool(hidden, tokens["attention_mask"], pooling), dim=-1)
+    return torch.nn.functional.normalize(pool(hidden, tokens["attention_mask"], pooling).float(), dim=-1)
 
 
 def pool(hidden: Tensor, attention_mask: Tensor, pooling: str) -> Tensor:

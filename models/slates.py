@@ -78,7 +78,8 @@ class _Left:
         self._capped = bool((limits.category >= 0).any())
         self._used = torch.zeros_like(limits.category)  # (S, C) items of the candidate's category above
         pins = bool((limits.pinned >= 0).any())
-        self._pinned = (limits.pinned.unsqueeze(2) == torch.arange(logits.shape[1])).any(1) if pins else None  # (S, C) at any position
+        self._columns = torch.arange(logits.shape[1], device=logits.device)
+        self._pinned = (limits.pinned.unsqueeze(2) == self._columns).any(1) if pins else None  # (S, C) at any position
 
     def logits(self, k: int) -> Tensor:
         """(S, C) at position k."""
@@ -87,7 +88,7 @@ class _Left:
             left = left.masked_fill(self._used >= self._limits.cap, _FLOOR)
         if self._pinned is not None:
             here = self._limits.pinned[:, k : k + 1]  # (S, 1)
-            only = self._free.masked_fill(torch.arange(left.shape[1]) != here, _FLOOR)
+            only = self._free.masked_fill(self._columns != here, _FLOOR)
             left = torch.where(here >= 0, only, left.masked_fill(self._pinned, _FLOOR))
         return left
 

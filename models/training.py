@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from models.artifacts import CONFIG, WEIGHTS, write_folder
+from models.devices import learning_device, repeatable
 from models.parallel import ALONE, Group
 from models.ranker import Ranker, RankerConfig
 from models.records import ItemTable, RankerBatch
@@ -40,7 +41,7 @@ class FinetuneSettings:
 
 @dataclass
 class TrainState:
-    """All that the next update depends on; `served` is the averaged ranker that scores users."""
+    """All that the next update depends on, on the CPU; `served` is the averaged ranker that scores users."""
 
     ranker: Ranker
     optimizer: torch.optim.AdamW
@@ -62,12 +63,12 @@ class TrainState:
         ranker.load_state_dict(self.ema_weights, strict=False)
         return ranker.eval()
 
-    def copy(self, settings: FinetuneSettings) -> "TrainState":
+    def copy(self, settings: FinetuneSettings, device: torch.device | str = "cpu") -> "TrainState":
         """The same state in its own memory, its optimizer with the learning rate and decay of the settings."""
-        ranker = copy.deepcopy(self.ranker)
+        ranker = copy.deepcopy(self.ranker).to(device)
         optimizer = _optimizer(ranker, settings)
         _restore_moments(optimizer, ranker, _moments(self.optimizer, self.ranker))
-        ema = {name: weight.clone() for name, weight in self.ema_weights.items()}
+        ema = {name: weight.to(device, copy=True) for name, weight in self.ema_weights.items()}
         return TrainState(ranker, optimizer, ema, self.step, self.generator.clone_state())
 
     def save(self, folder: Path | str) -> None:
@@ -97,24 +98,26 @@ def finetune(
     on_metrics: Callable[[int, dict[str, float]], None] | None = None,
     group: Group = ALONE,
     rows: int | None = None,
+    device: torch.device | None = None,
 ) -> TrainState:
     """The state after `epochs` passes over the examples; the given state is left as it is.
 
     Dropout and order come from the state's generator, never from the global one. FloatingPointError on a non-finite
     loss. In a `group`, `batch` is this process's part of `rows` examples, and every process ends with the same state.
+    device: where it learns, by default the GPU if there is one; the state that comes back is on the CPU.
     """
-    state = state.copy(settings)
-    device = next(state.ranker.parameters()).device
-    items = items.to(device)
+    device = device or learning_device()
+    state, batch, items = state.copy(settings, device), batch.to(device), items.to(device)
     state.ranker.train()
-    with torch.random.fork_rng(devices=[]):
+    with repeatable(device):
         for index, seed in mini_batches(len(batch) if rows is None else rows, settings, state.generator):
             torch.manual_seed(seed + group.rank)
-            metrics = train_step(state, batch.rows(group.own(index)).to(device), items, settings, group, len(index))
+            own = group.own(index).to(device)
+            metrics = train_step(state, batch.rows(own), items, settings, group, len(index))
             if on_metrics is not None:
                 on_metrics(state.step, metrics)
     state.ranker.eval()
-    return state
+    return state if device.type == "cpu" else state.copy(settings)
 
 
 def train_step(

@@ -96,6 +96,11 @@ def without_masked(candidates: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask.unsqueeze(-1), candidates, torch.zeros_like(candidates))
 
 
+def batch_rows(slates: LoggedSlates, size: int, generator: torch.Generator) -> Tensor:
+    """Row numbers (B,) of a random mini-batch; the generator is the CPU's, so that every device learns from the same ones."""
+    return torch.randint(len(slates), (min(size, len(slates)),), generator=generator).to(slates.user_vector.device)
+
+
 def check_finite(what: str, value: float, step: int) -> None:
     """FloatingPointError where a loss or a gradient is not a number."""
     if not -float("inf") < value < float("inf"):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.policies.base import OnMetrics, PolicyConfig, RefreshSettings, SlatePolicy, check_finite, without_masked
+from models.policies.base import OnMetrics, PolicyConfig, RefreshSettings, SlatePolicy, batch_rows, check_finite, without_masked
 from models.policy_gradient import mean_reward_per_position
 from models.records import LoggedSlates
 from models.slates import bound_logits
@@ -56,7 +56,7 @@ class _Linear(SlatePolicy, ABC):
         slope = (expected @ reward / expected.square().sum().clamp(min=1e-12)).clamp(min=1e-6)
         left = reward - slope * expected
         noise, prior = left.var().clamp(min=1e-12), (PRIOR * reward.std()).square().clamp(min=1e-12)
-        precision = rows.T @ rows / noise + torch.eye(rows.shape[1], dtype=rows.dtype) / prior
+        precision = rows.T @ rows / noise + torch.eye(rows.shape[1], dtype=rows.dtype, device=rows.device) / prior
         factor = torch.linalg.cholesky(precision)
         self.covariance.copy_(torch.cholesky_inverse(factor))
         learned = torch.cholesky_solve((rows.T @ left / noise).unsqueeze(1), factor).squeeze(1)
@@ -139,9 +139,9 @@ class NeuralLinear(_Linear):
         generator = torch.Generator().manual_seed(settings.seed)
         self._fit_network(slates, settings, generator, on_metrics)
         self._fit(slates)
-        root = torch.linalg.cholesky(self.covariance + 1e-12 * torch.eye(len(self.weight), dtype=torch.float64))
+        root = torch.linalg.cholesky(self.covariance + 1e-12 * torch.eye(len(self.weight)).to(self.covariance))
         noise = torch.randn(SAMPLES, len(self.weight), generator=generator, dtype=torch.float64)
-        self.samples.copy_(self.weight + noise @ root.T)
+        self.samples.copy_(self.weight + noise.to(root) @ root.T)
         return settings.steps
 
     def _fit_network(
@@ -152,7 +152,7 @@ class NeuralLinear(_Linear):
         centered = centered / centered[slates.shown].std().clamp(min=1e-6)
         optimizer = torch.optim.Adam(self.parameters(), lr=settings.lr)
         for step in range(settings.steps):
-            index = torch.randint(len(slates), (min(settings.batch_size, len(slates)),), generator=generator)
+            index = batch_rows(slates, settings.batch_size, generator)
             batch = slates.rows(index)
             layer = self._layer(batch.user_vector, without_masked(batch.candidates, batch.mask))
             said = self.out(layer).squeeze(-1).gather(1, batch.action)  # (B, K)
@@ -168,7 +168,7 @@ class NeuralLinear(_Linear):
 def _buckets(user_vector: Tensor, count: int) -> Tensor:
     """(S,) in 0..count - 1: a hash of the features, rounded so that the last digits of a sum do not decide."""
     rounded = (user_vector.double() * 16).round().long()  # (S, V)
-    mixed = torch.zeros(len(rounded), dtype=torch.int64)
+    mixed = rounded.new_zeros(len(rounded))
     for column in rounded.T:
         mixed = (mixed * 1_000_003) ^ column
         mixed = mixed ^ (mixed >> 29)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.devices import learning_device, repeatable
 from models.policies.base import OnMetrics, RefreshSettings, SlatePolicy
 from models.policy_gradient import prefix_weights, slate_entropy, slate_kl
 from models.records import LoggedSlates
@@ -36,17 +37,28 @@ class RefreshReport:
 
 def refresh_policy(
     policy: SlatePolicy, slates: LoggedSlates, settings: RefreshSettings, anchor: SlatePolicy | None = None,
-    on_metrics: OnMetrics | None = None,
+    on_metrics: OnMetrics | None = None, device: torch.device | None = None,
 ) -> tuple[SlatePolicy, RefreshReport]:  # fmt: skip
     """A new policy by its own learner, no further from the given one, and from an older ``anchor``, than the settings allow.
 
     ValueError where a shown position has no propensity. The given policy is left as it is. Where the learner overshoots, or leaves
-    too little entropy, the update is scaled back until all limits hold.
+    too little entropy, the update is scaled back until all limits hold. device: where it learns, by default the GPU if there is one;
+    the policy that comes back is on the CPU.
     """
     slates.check_propensities()
     start = copy.deepcopy(policy).eval()
     if len(slates) == 0:
         return start, RefreshReport(0.0, 0.0, 0.0, 0.0, 0)
+    device = device or learning_device()
+    with repeatable(device):
+        older = copy.deepcopy(anchor).to(device) if anchor else None
+        refreshed, report = _refreshed(start.to(device), slates.to(device), settings, older, on_metrics)
+    return refreshed.cpu(), report
+
+
+def _refreshed(
+    start: SlatePolicy, slates: LoggedSlates, settings: RefreshSettings, anchor: SlatePolicy | None, on_metrics: OnMetrics | None
+) -> tuple[SlatePolicy, RefreshReport]:
     if not bool(start.fitted):
         start.fit_statistics(slates.user_vector, slates.candidates, slates.mask)
     start_logits = all_logits(start, slates)

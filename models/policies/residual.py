@@ -6,7 +6,7 @@ Letters: S slates, C candidates, K positions.
 import torch
 from torch import Tensor, nn
 
-from models.policies.base import OnMetrics, PolicyConfig, RefreshSettings, SlatePolicy, check_finite, without_masked
+from models.policies.base import OnMetrics, PolicyConfig, RefreshSettings, SlatePolicy, batch_rows, check_finite, without_masked
 from models.policy_gradient import (
     independent_loss,
     mean_reward_per_position,
@@ -47,7 +47,7 @@ class Reinforce(SlatePolicy):
         generator = torch.Generator().manual_seed(settings.seed)
         baseline = mean_reward_per_position(slates)
         for step in range(settings.steps):
-            index = torch.randint(len(slates), (min(settings.batch_size, len(slates)),), generator=generator)
+            index = batch_rows(slates, settings.batch_size, generator)
             batch = slates.rows(index)
             logits = self(batch.user_vector, batch.candidates, batch.mask)
             kl = slate_kl(start_logits[index], logits.detach(), batch).mean()

@@ -3,11 +3,13 @@
 Letters: S slates, C candidates, K positions.
 """
 
+import copy
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.policies.base import OnMetrics, PolicyConfig, RefreshSettings, SlatePolicy, check_finite, without_masked
+from models.policies.base import OnMetrics, PolicyConfig, RefreshSettings, SlatePolicy, batch_rows, check_finite, without_masked
 from models.records import LoggedSlates
 from models.slates import bound_logits, standardized
 
@@ -59,13 +61,11 @@ class SlateQ(SlatePolicy):
 
     def learn(self, slates: LoggedSlates, start_logits: Tensor, settings: RefreshSettings, on_metrics: OnMetrics | None = None) -> int:
         """Needs sessions: `following` of the whole record."""
-        target = _Values(self.config)
-        target.load_state_dict(self.values.state_dict())
+        target = copy.deepcopy(self.values)
         optimizer = torch.optim.Adam(self.values.parameters(), lr=settings.lr)
         generator = torch.Generator().manual_seed(settings.seed)
         for step in range(settings.steps):
-            index = torch.randint(len(slates), (min(settings.batch_size, len(slates)),), generator=generator)
-            batch = slates.rows(index)
+            batch = slates.rows(batch_rows(slates, settings.batch_size, generator))
             after = self._after(slates, batch.following, target)  # (B,)
             loss = self._loss(batch, after, settings.conservative)
             check_finite("the loss of the slates' values", loss.item(), step)
@@ -100,7 +100,7 @@ class SlateQ(SlatePolicy):
     @torch.no_grad()
     def _after(self, slates: LoggedSlates, following: Tensor, target: _Values) -> Tensor:
         """(B,) discounted value of each row's next slate, 0 at a session's end: chosen by the learning network, valued by the target's."""
-        found = torch.zeros(len(following))
+        found = torch.zeros(len(following), device=following.device)
         goes_on = following >= 0
         later = slates.rows(following[goes_on])
         known = without_masked(later.candidates, later.mask)

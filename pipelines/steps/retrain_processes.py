@@ -1,4 +1,4 @@
-"""The retrain on several processes through Spark's ``TorchDistributor``, on CPUs (gloo)."""
+"""The retrain on several processes through Spark's ``TorchDistributor``: on GPUs where each has one (nccl), else by gloo."""
 
 import contextlib
 import logging
@@ -69,6 +69,7 @@ def work(job: Job) -> tuple[list[dict[str, float]], int, int]:
     """What each process does; the answer is that of process 0, which also writes the state."""
     import torch.distributed as dist
 
+    from models.devices import process_backend
     from models.parallel import Group
     from models.training import TrainState
     from pipelines.steps.finetune_ranker import example_reader
@@ -80,7 +81,7 @@ def work(job: Job) -> tuple[list[dict[str, float]], int, int]:
     reader = example_reader(current, job.encoder_version)
     if current.inputs != dict(job.inputs):
         raise TransientError(f"the tables moved from {dict(job.inputs)} to {current.inputs} meanwhile; run the retrain again")
-    dist.init_process_group("gloo")
+    dist.init_process_group(process_backend())
     try:
         start = TrainState.load(job.folder / START, finetune_settings(job.settings, bootstrap=True))
         group = Group(dist.get_rank(), dist.get_world_size())

@@ -36,8 +36,8 @@ def test_vectors_are_unit_float32_in_the_order_of_the_texts(encoder):
 
 
 def test_each_distinct_text_is_encoded_once(encoder, monkeypatch):
-    seen, encode_batch = [], encoder._encode_batch
-    monkeypatch.setattr(encoder, "_encode_batch", lambda texts: seen.extend(texts) or encode_batch(texts))
+    seen, tokens = [], encoder._tokens
+    monkeypatch.setattr(encoder, "_tokens", lambda texts: seen.extend(texts) or tokens(texts))
     encoder.encode(TITLES * 3)
     assert sorted(seen) == sorted(TITLES)
 
@@ -68,11 +68,11 @@ def test_an_encoder_that_is_not_there_is_named(tmp_path):
 def test_a_gpu_without_room_takes_half_a_batch_and_at_last_the_cpu_does_it(encoder, monkeypatch, room, sizes, devices):
     expected, encode_batch, tried, moved = encoder.encode(TITLES), encoder._encode_batch, [], []
 
-    def on_a_small_gpu(texts):
-        tried.append(len(texts))
-        if len(texts) > room and not moved:
+    def on_a_small_gpu(tokens):
+        tried.append(len(tokens["input_ids"]))
+        if tried[-1] > room and not moved:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return encode_batch(texts)
+        return encode_batch(tokens)
 
     monkeypatch.setattr(encoder, "_encode_batch", on_a_small_gpu)
     monkeypatch.setattr(encoder._model, "to", lambda device: moved.append(device) or encoder._model, raising=False)
@@ -83,10 +83,10 @@ def test_a_gpu_without_room_takes_half_a_batch_and_at_last_the_cpu_does_it(encod
 def test_less_than_a_batch_at_once_is_said(encoder, monkeypatch):
     encode_batch = encoder._encode_batch
 
-    def on_a_small_gpu(texts):
-        if len(texts) == len(TITLES):
+    def on_a_small_gpu(tokens):
+        if len(tokens["input_ids"]) == len(TITLES):
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return encode_batch(texts)
+        return encode_batch(tokens)
 
     monkeypatch.setattr(encoder, "_encode_batch", on_a_small_gpu)
     with pytest.warns(UserWarning, match="no memory to encode 6 texts at once; trying half, then the CPU"):
