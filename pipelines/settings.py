@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -151,6 +151,7 @@ class PolicySettings(_Section):
     epsilon: float = Field(gt=0, lt=1)
     bonus: float = Field(ge=0)
     discount: float = Field(ge=0, lt=1)
+    shaping: float
     session_h: int = Field(ge=1)
     log_h: int = Field(ge=1, le=168)
 
@@ -179,13 +180,24 @@ class Gates(_Section):
 
 
 class RewardTermSettings(_Section):
-    """Reaction ``task`` pays ``weight`` × min(label, cap); the label is value/attribute, or value ≥ positive_from, or 1."""
+    """Reaction ``task`` pays ``weight`` × min(label, cap); the label is value/attribute, value/per_value, value ≥ positive_from, or 1.
+
+    With per_value, a reaction without a value counts with its item's price, and with 1 where that is not known either.
+    """
 
     task: Literal["view", "click", "cart", "purchase", "watch", "rating", "like", "comment", "share", "hide"]
     weight: float
     cap: float = Field(gt=0)
     per_attribute: str | None = None
     positive_from: float | None = None
+    per_value: float | None = Field(default=None, gt=0)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        kinds = [name for name in ("per_attribute", "positive_from", "per_value") if getattr(self, name) is not None]
+        if len(kinds) > 1:
+            raise ValueError(f"a label is of one kind, found {' and '.join(kinds)}; keep one of them")
+        return self
 
 
 class Reward(_Section):

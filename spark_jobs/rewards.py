@@ -22,23 +22,27 @@ class RewardTerm(Protocol):
     def per_attribute(self) -> str | None: ...
     @property
     def positive_from(self) -> float | None: ...
+    @property
+    def per_value(self) -> float | None: ...
 
 
 def with_label(feedback: DataFrame, items: DataFrame, terms: Sequence[RewardTerm]) -> DataFrame:
-    """Adds ``label`` in [0, cap] to each reaction: value/attribute, or value >= threshold, or 1.
+    """Adds ``label`` in [0, cap] to each reaction: value/attribute, value/amount, value >= threshold, or 1.
 
-    ``items``: the history with ``updated_hour`` and ``attributes``, read as of the reaction's ``hour``, whatever was learned of the
-    item since. A reaction that needs an attribute its item lacked gets label 0.
+    ``items``: the history with ``updated_hour``, ``attributes`` and, where a term has an amount, ``price``, read as of the reaction's
+    ``hour``, whatever was learned of the item since. A reaction that needs an attribute its item lacked gets label 0; one that needs a
+    value and has none counts with the item's price, or else with 1.
     """
+    known_of = ["attributes", *(["price"] if any(term.per_value is not None for term in terms) else [])]
     following = F.lead("updated_hour").over(Window.partitionBy("item_id").orderBy("updated_hour"))
-    states = items.select("item_id", "attributes", "updated_hour", following.alias("until"))
+    states = items.select("item_id", *known_of, "updated_hour", following.alias("until"))
     known = (F.col("updated_hour") <= F.col("hour")) & (F.col("until").isNull() | (F.col("hour") < F.col("until")))
     states = states.withColumnRenamed("item_id", "state_of")
     joined = feedback.join(states, on=(F.col("item_id") == F.col("state_of")) & known, how="left")
     label = F.lit(1.0)
     for term in terms:
         label = F.when(F.col("type") == term.task, _label(term)).otherwise(label)
-    return joined.withColumn("label", label).drop("attributes", "updated_hour", "until", "state_of")
+    return joined.withColumn("label", label).drop(*known_of, "updated_hour", "until", "state_of")
 
 
 def feedback_rewards(labelled: DataFrame, terms: Sequence[RewardTerm]) -> DataFrame:
@@ -76,6 +80,9 @@ def _uncapped(term: RewardTerm) -> Column:
         known = (whole > 0) & (whole < float("inf"))  # NaN is above every number
         share = F.when(known, value / whole).otherwise(0.0)
         return F.coalesce(share, F.lit(0.0))
+    if term.per_value is not None:
+        paid = F.coalesce(F.col("value"), F.col("price"))
+        return F.coalesce(F.greatest(paid, F.lit(0.0)) / F.lit(float(term.per_value)), F.lit(1.0))
     if term.positive_from is not None:
         return F.when(F.coalesce(F.col("value"), F.lit(1.0)) >= term.positive_from, 1.0).otherwise(0.0)
     return F.lit(1.0)

@@ -22,7 +22,7 @@ class PolicyConfig(ModelConfig):
     """user_dim, candidate_dim: V and P; learner: a name of `learners.LEARNERS`; temperature and logit_range as in `bound_logits`.
 
     epsilon: chance of `epsilon_greedy` not to take the best that is left. bonus: standard deviations that `lin_ucb` adds.
-    discount: of `slate_q`, what a reward is worth one slate later.
+    discount: of `slate_q`, what a reward is worth one slate later; shaping: weight of its potential, user feature `potential`.
     """
 
     user_dim: int
@@ -34,6 +34,8 @@ class PolicyConfig(ModelConfig):
     epsilon: float = 0.1
     bonus: float = 1.0
     discount: float = 0.8
+    shaping: float = 0.0
+    potential: int = 0
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,8 @@ class SlateQ(SlatePolicy):
     """Candidates by (how likely they are chosen) x (what that is worth, with everything that follows in the session).
 
     At most one item of a slate counts as chosen by the choice model, whose odds are the ranker's for the first task. Choosing none
-    has a value of its own. A penalty keeps the values of what was never shown from growing (Kumar et al. 2020).
+    has a value of its own. A penalty keeps the values of what was never shown from growing (Kumar et al. 2020). Rewards may be shaped, by a
+    potential of what is known of the user and by nothing else: that moves all values of a slate alike, so no order (Ng et al. 1999).
     `share` is how much of the order is the values': 0 before the first refresh, which is the temperature rule.
     """
 
@@ -66,7 +67,7 @@ class SlateQ(SlatePolicy):
         generator = torch.Generator().manual_seed(settings.seed)
         for step in range(settings.steps):
             batch = slates.rows(batch_rows(slates, settings.batch_size, generator))
-            after = self._after(slates, batch.following, target)  # (B,)
+            after = self._after(slates, batch.following, target) + self._shaping(slates, batch)  # (B,)
             loss = self._loss(batch, after, settings.conservative)
             check_finite("the loss of the slates' values", loss.item(), step)
             optimizer.zero_grad(set_to_none=True)
@@ -96,6 +97,14 @@ class SlateQ(SlatePolicy):
         usual = chosen.masked_fill(~batch.mask, -torch.inf).logsumexp(1, keepdim=True) - batch.mask.sum(1, keepdim=True).clamp(min=1).log()
         penalty = (usual - said)[taken].sum()
         return (error + conservative * penalty) / max(len(batch), 1)
+
+    def _shaping(self, slates: LoggedSlates, batch: LoggedSlates) -> Tensor:
+        """(B,) discounted potential of each row's next slate, 0 at a session's end, less that of the row."""
+        def potential(of: LoggedSlates) -> Tensor:
+            return self.config.shaping * of.user_vector[:, self.config.potential]
+
+        later = potential(slates.rows(batch.following.clamp(min=0))) * (batch.following >= 0)
+        return self.config.discount * later - potential(batch)
 
     @torch.no_grad()
     def _after(self, slates: LoggedSlates, following: Tensor, target: _Values) -> Tensor:

@@ -51,6 +51,8 @@ def hourly_charts(data: ReportData) -> list[Chart]:
                data.named("propensity_mean_weight"), hours, "mean importance weight", reference=1.0),
         _lines("Propensity audit: largest gap", "Logged against recomputed propensity; above the line the audit fails.",
                data.named("propensity_max_error"), hours, "largest gap", limit=AUDIT_ERROR),
+        _lines("What a session is worth", "Observed: rewards of a user's slates in a row, discounted slate by slate, with 95 % intervals.",
+               data.named("session_return"), hours, "discounted reward a session"),
         _bars("Events", "Records taken by each hour; those of a pass over several hours are shared among them.",
               {"events": {h: float(n) for h, n in data.events.items()}}, hours, "events"),
         _bars("Seconds by step", "Wall seconds of each hour's steps; a pass over several hours is shared among them.",

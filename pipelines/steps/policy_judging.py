@@ -11,9 +11,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.hashing import id_hash, uniform
+from models.metrics import user_bootstrap_mean
 from models.off_policy import propensity_audit
 from models.policies.base import SlatePolicy
 from models.records import LoggedSlates
+from models.rewards import session_returns
 from pipelines.hours import hour_range, shift
 from pipelines.lake import ledger
 from pipelines.lake.holds import without_poisoned
@@ -123,6 +125,17 @@ def audit(slates: LoggedSlates | None) -> list[Metric]:
         Metric("propensity_max_error", "log", error, n=len(slates)),
         Metric("propensity_mean_weight", "log", mean, mean - AUDIT_SE * se, mean + AUDIT_SE * se, len(slates)),
     ]
+
+
+def session_return(log: SlateLog) -> list[Metric]:
+    """What a session of a user was worth, by ``policy.discount`` a slate, as it was observed; bots left out, users resampled."""
+    reader = log.reader(log.slates.shown[:, 0] & ~log.bots)
+    if reader is None:
+        return []
+    slates = reader.as_drawn()
+    total, first = session_returns((slates.reward * slates.shown).sum(1), slates.following, log.settings.policy.discount)
+    mean, low, high = user_bootstrap_mean(total.numpy(), slates.user[first].numpy(), seed=log.settings.seed)
+    return [Metric("session_return", "log", mean, low, high, len(total))]
 
 
 def holds(audited: Sequence[Metric]) -> bool:

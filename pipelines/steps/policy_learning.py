@@ -81,5 +81,5 @@ def _as_set(settings: Settings, config: PolicyConfig) -> PolicyConfig:
     rule = settings.policy
     return replace(
         config, learner=rule.learner, temperature=rule.temperature, logit_range=rule.logit_range, epsilon=rule.epsilon, bonus=rule.bonus,
-        discount=rule.discount,
+        discount=rule.discount, shaping=rule.shaping, potential=USER_COUNTERS.index("reward_24h"),
     )  # fmt: skip

@@ -48,6 +48,7 @@ def _refresh(current: Attempt) -> Outcome:
         audited = log.audited() if log else None
         audit = policy_judging.audit(audited)
         holds = policy_judging.holds(audit)
+        audit += policy_judging.session_return(log) if log else []
     with current.stage("learn"):
         policy, report, learned = policy_learning.refreshed(log, lineage)
     with current.stage("judge"):

@@ -13,6 +13,8 @@ from pipelines.errors import TransientError
 from pipelines.settings import Settings
 
 if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
     from pipelines.steps.retrain_learning import Retrained
 
 _ERROR = re.compile(r"^(?:\[rank\d+\]:\s*)?((?:\w+\.)*\w*(?:Error|Exception): .+)$", re.MULTILINE)
@@ -40,7 +42,8 @@ START, END = "start", "ranker_state"
 def retrain_in(job: Job, processes: int, here: bool) -> "Retrained":
     """The retrain by so many processes that learn as one: ``here`` as children of this process, else as tasks of one Spark stage.
 
-    Executors must see the root's folder under its own path. Raises TransientError where a process fails.
+    Executors must see the root's folder under its own path, and learn on GPUs where the cluster gives its tasks some
+    (``spark.task.resource.gpu.amount``). Raises TransientError where a process fails.
     """
     from pyspark.ml.torch.distributor import TorchDistributor
 
@@ -51,8 +54,9 @@ def retrain_in(job: Job, processes: int, here: bool) -> "Retrained":
     logging.getLogger("TorchDistributor").addHandler(logging.NullHandler())
     log = job.settings.logs / "retrain.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    with _own_session(job.settings), log.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file):
-        distributor = TorchDistributor(num_processes=processes, local_mode=here, use_gpu=False)
+    with _own_session(job.settings) as spark, log.open("w", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+        given = not here and float(spark.conf.get("spark.task.resource.gpu.amount", "0") or 0) >= 1
+        distributor = TorchDistributor(num_processes=processes, local_mode=here, use_gpu=given)
         try:
             answer: Any = distributor.run(work, job)
         except Exception as error:  # it only says that something failed: the reason is in what the processes printed
@@ -94,7 +98,7 @@ def work(job: Job) -> tuple[list[dict[str, float]], int, int]:
 
 
 @contextlib.contextmanager
-def _own_session(settings: Settings) -> Iterator[None]:
+def _own_session(settings: Settings) -> Iterator["SparkSession"]:
     """A Spark session beside the root's: who opens that one interrupts what runs in it, and an hour must not wait for a retrain.
 
     It is this thread's active one, which ``TorchDistributor`` asks for: Spark names the first session of a process so, closed or not.
@@ -108,6 +112,6 @@ def _own_session(settings: Settings) -> Iterator[None]:
     spark = builder.remote(ensure_spark(settings)).create()
     ConnectSession._active_session.session = spark
     try:
-        yield
+        yield spark
     finally:
         spark.stop()

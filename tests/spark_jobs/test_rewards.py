@@ -24,6 +24,20 @@ def test_a_label_counts_up_to_its_cap_whatever_its_kind(spark):
     assert found == [pytest.approx(pair) for pair in expected]
 
 
+def test_a_purchase_pays_by_its_value_or_else_by_the_price_of_its_time(spark):
+    terms = (RewardTermSettings(task="purchase", weight=2.0, cap=1.0, per_value=50.0),)
+    states = [("tea", "h2", None, 10.0), ("tea", "h4", None, 20.0), ("gift", "h1", None, None)]
+    items = spark.createDataFrame(states, "item_id string, updated_hour string, attributes map<string,string>, price double")
+    bought = [("a", "tea", 5.0, "h3"), ("b", "tea", None, "h3"), ("c", "tea", None, "h5"), ("d", "tea", 80.0, "h5")]
+    bought.append(("e", "gift", None, "h5"))
+    rows = [(name, "purchase", item, value, hour) for name, item, value, hour in bought]
+    reactions = spark.createDataFrame(rows, "event_id string, type string, item_id string, value double, hour string")
+    labelled = with_label(reactions, items, terms)
+    assert "price" not in labelled.columns
+    found = {row["event_id"]: row["reward"] for row in feedback_rewards(labelled, terms).collect()}
+    assert found == pytest.approx({"a": 0.2, "b": 0.4, "c": 0.8, "d": 2.0, "e": 2.0})
+
+
 def test_a_label_is_of_the_item_as_it_was_in_the_hour_of_the_reaction(spark):
     terms = (RewardTermSettings(task="watch", weight=1.0, cap=1.0, per_attribute="duration_s"),)
     states = [("film", "h2", {"duration_s": "200"}), ("film", "h4", {"duration_s": "400"}), ("film", "h6", {})]

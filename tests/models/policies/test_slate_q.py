@@ -78,6 +78,25 @@ class Sessions:
         return LoggedSlates(*columns[:5], shown, propensity, columns[5], rows % users, following, limits), clicks
 
 
+def test_a_potential_changes_no_order_and_moves_every_value_by_itself():
+    """The listed world: `Sessions`, whose mood is the potential. What is chosen is worth less by the potential of the moment."""
+    log, _ = Sessions(1).run(make_policy(PolicyConfig(1, 3, learner="softmax", temperature=2.0)), 600)
+    mood = np.linspace(0, 1, 9)
+    user, candidates, _ = Sessions(0).inputs(mood)
+    worth, none = {}, {}
+    for shaping in (0.0, 2.0):
+        policy = make_policy(PolicyConfig(1, 3, hidden=32, learner="slate_q", discount=0.9, shaping=shaping), seed=3)
+        policy.fit_statistics(log.user_vector, log.candidates, log.mask)
+        policy.learn(log, torch.zeros(len(log), CANDIDATES), RefreshSettings(steps=2500, lr=3e-3, conservative=0.0))
+        with torch.no_grad():
+            worth[shaping], none[shaping] = policy._of(policy.values, user, candidates)
+    moved, known = worth[2.0] - worth[0.0], slice(1, -1)
+    np.testing.assert_allclose(moved[known].mean(1).numpy(), -2.0 * mood[known], atol=0.25)
+    gaps = [(found[:, 3:].mean(1) - found[:, :3].mean(1))[known].numpy() for found in worth.values()]
+    assert gaps[0].min() > 0.2, "what lifts the mood is worth more than what lures"
+    np.testing.assert_allclose(gaps[1], gaps[0], atol=0.25)
+
+
 def test_a_delayed_effect_is_learned_where_learning_for_the_moment_makes_it_worse():
     log, _ = Sessions(1).run(make_policy(PolicyConfig(1, 3, learner="softmax", temperature=2.0)), 600)
     clicks = {}

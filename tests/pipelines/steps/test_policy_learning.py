@@ -5,11 +5,11 @@ import pytest
 import torch
 
 from models.artifacts import load_policy
-from pipelines.hours import shift
+from pipelines.hours import hour_number, shift
 from pipelines.registry.releases import append_decision, release_folder
 from pipelines.steps.candidates import BOTH, RANKER, RANKER_ONLY, candidate_folder
 from pipelines.steps.logged_slates import following
-from pipelines.steps.policy_judging import judged
+from pipelines.steps.policy_judging import judged, session_return
 from pipelines.steps.policy_learning import ANCHOR_H, lineage, refreshed
 
 LEARNERS = ("reinforce", "slate_q", "neural_linear", "lin_ucb", "softmax", "epsilon_greedy")
@@ -76,3 +76,21 @@ def test_a_users_next_slate_within_the_session_follows():
     assert following(user, hour, session_h=6).tolist() == [2, -1, -1, -1, 1]
     assert following(user, hour, session_h=18).tolist() == [2, -1, 3, -1, 1]
     assert following(user[:0], hour[:0], session_h=6).tolist() == []
+
+
+def test_the_observed_return_of_a_session_is_that_of_the_users_slates_in_a_row(log):
+    users, hours = (log.slates.decisions[name].to_pylist() for name in ("user_id", "hour"))
+    worth = (log.slates.reward * log.slates.shown).sum(1)
+    policy, returns = log.settings.policy, []
+    rows = enumerate(zip(users, hours, strict=True))
+    shown = sorted((user, hour_number(hour), float(worth[n])) for n, (user, hour) in rows if log.slates.shown[n, 0])
+    last = None
+    for user, hour, reward in shown:
+        if last is None or last[0] != user or hour - last[1] > policy.session_h:
+            returns.append(0.0)
+            place = 0
+        returns[-1] += policy.discount**place * reward
+        last, place = (user, hour), place + 1
+    (found,) = session_return(log)
+    assert found.n == len(returns) and found.value == pytest.approx(np.mean(returns))
+    assert found.low < found.value < found.high
