@@ -20,6 +20,7 @@ _PAIRS_AT_ONCE = 4096  # keeps the intermediates of `score` in the processor's c
 
 
 _LIMIT = 20.0  # live counters are a hundred times those of a history: at 5 every popular item looked the same
+_POPULAR = 3.0  # log-odds: most that popularity adds to the towers' dot product, or takes from it
 _ROWS_AT_ONCE, _CALIBRATION_ROWS = 4096, 16_384
 LEAST_SCALE = 0.05  # a task whose labels say nothing yet keeps its order
 # log-odds a unit of cosine, and the cosine of a text that fits: of the best known items and the best fitting ones, these come first
@@ -60,7 +61,7 @@ class RankerConfig(ModelConfig):
 class _UserSide:
     numbers: Tensor  # (U, C_u) standardized
     history: EncodedHistory
-    tower: Tensor  # (U, D + 1), the last column 1
+    tower: Tensor  # (U, D + 2), the last two columns 1
     query: Tensor  # (U, D) what the user searched for, zeros for nothing
 
 
@@ -69,12 +70,15 @@ class _ItemSide:
     rows: Tensor  # (U, C) in the numbering of the history
     text: Tensor  # (U, C, D)
     numbers: Tensor  # (U, C, C_i + 1) standardized counters and age
-    tower: Tensor  # (U, C, D + 1), the last column the log ratio of the rate
+    tower: Tensor  # (U, C, D + 2), the last two columns its popularity and the log ratio of the rate
     cross: Tensor  # (U, C, X) raw
 
 
 class Ranker(nn.Module):
     """Linear skip beside a two-layer bottom with one head a task; a dot product of two towers is one of its inputs.
+
+    The towers read what items and histories are about. Counters enter the dot product by a bounded popularity and by the rate alone: a
+    product of networks of counters goes anywhere at levels that no example had, and it decides which items are looked at.
 
     What is served is calibrated: logits * calibration_scale + calibration_shift, by task; learning goes on without it.
     """
@@ -95,8 +99,10 @@ class Ranker(nn.Module):
         self.text = UnitProjection(config.text_dim, dim)
         self.fusion = GatedFusion(config.image_dim, dim) if config.image_dim else None
         self.history = HistoryEncoder()
-        self.user_tower = _tower(2 * dim + users, hidden, dim)
-        self.item_tower = _tower(dim + items + 1, hidden, dim)
+        self.user_tower = _tower(2 * dim, hidden, dim)
+        self.item_tower = _tower(dim, hidden, dim)
+        self.popularity = nn.Linear(items + 1, 1, bias=False)
+        nn.init.zeros_(self.popularity.weight)
         self.tower_bias = nn.Parameter(torch.zeros(()))
         self.rate_gain = nn.Parameter(torch.ones(tasks))
         self._query_width = dim + 1 if config.relevance else 0  # they stand last among the F features
@@ -139,11 +145,8 @@ class Ranker(nn.Module):
     def _silence(self, users: Tensor, items: Tensor, cross: Tensor) -> None:
         """Weight 0 for the numbers of which nothing is known yet: True in the masks where a column varies."""
         numbers = torch.cat([users, items, cross])  # they stand first among the F features
-        bottom, user_tower, item_tower = (block.get_parameter("0.weight") for block in (self.bottom, self.user_tower, self.item_tower))
-        for weight in (bottom, self.skip.weight):
+        for weight in (self.bottom.get_parameter("0.weight"), self.skip.weight):
             weight[:, : len(numbers)] *= numbers
-        for weight, mask in ((user_tower, users), (item_tower, items)):
-            weight[:, -len(mask) :] *= mask
 
     def input_columns(self) -> dict[str, list[str]]:
         """For each weight that reads features its columns' names in order: by them rankers of other counters share what both have."""
@@ -155,7 +158,7 @@ class Ranker(nn.Module):
         )
         similarity = ["to the mean", "to the recent mean", "to the nearest", "to the pool", "of the towers"]
         features = [*users, *items, *pairs, *similarity, *text, *pool, *([*query, "searched"] if self._query_width else [])]  # F
-        towers = {"user_tower.0.weight": [*mean, *recent, *users], "item_tower.0.weight": [*text, *items]}
+        towers = {"user_tower.0.weight": [*mean, *recent], "item_tower.0.weight": text, "popularity.weight": items}
         return {"bottom.0.weight": features, "skip.weight": features, **towers}
 
     def forward(self, batch: RankerBatch, items: ItemTable) -> Tensor:
@@ -210,13 +213,13 @@ class Ranker(nn.Module):
 
     @torch.no_grad()
     def user_vectors(self, user: UserState, items: ItemTable) -> Tensor:
-        """(U, D + 1). Its dot product with `item_vectors` orders the items for retrieval."""
+        """(U, D + 2). Its dot product with `item_vectors` orders the items for retrieval."""
         used, (history,) = _used_rows(items, user.history)
         return self._user_side(user, history, self.content(used), history.new_zeros(len(history))).tower
 
     @torch.no_grad()
     def item_vectors(self, items: ItemTable, item_state: ItemState) -> Tensor:
-        """(N+1, D + 1); row 0 is no item and must not be retrieved."""
+        """(N+1, D + 2); row 0 is no item and must not be retrieved."""
         return self._item_side(self.content(items), item_state)[1]
 
     def content(self, items: ItemTable) -> Tensor:
@@ -231,9 +234,9 @@ class Ranker(nn.Module):
         return numbers, self._item_tower(text[: len(numbers)], numbers, item_state.counters)
 
     def _item_tower(self, text: Tensor, numbers: Tensor, counters: Tensor) -> Tensor:
-        """(..., D + 1) of items: the tower's output and the log ratio of the rate."""
-        tower = self.item_tower(torch.cat([text, numbers], -1))
-        return torch.cat([tower, self._log_rate(counters).unsqueeze(-1)], -1)
+        """(..., D + 2) of items: the tower's output, popularity and the log ratio of the rate."""
+        popularity = _POPULAR * torch.tanh(self.popularity(numbers) / _POPULAR)
+        return torch.cat([self.item_tower(text), popularity, self._log_rate(counters).unsqueeze(-1)], -1)
 
     def _log_rate(self, counters: Tensor) -> Tensor:
         """(...) of raw counters (..., C_i)."""
@@ -245,15 +248,15 @@ class Ranker(nn.Module):
     def _user_side(self, user: UserState, history_rows: Tensor, text: Tensor, query: Tensor) -> _UserSide:
         numbers = self.user_numbers(user.counters)
         history = self.history(user, history_rows, text)
-        tower = self.user_tower(torch.cat([history.mean, history.recent, numbers], -1))
-        one = tower.new_ones(*tower.shape[:-1], 1)
-        return _UserSide(numbers, history, torch.cat([tower / self.config.dim**0.5, one], -1), text[query])
+        tower = self.user_tower(torch.cat([history.mean, history.recent], -1))
+        ones = tower.new_ones(*tower.shape[:-1], 2)
+        return _UserSide(numbers, history, torch.cat([tower / self.config.dim**0.5, ones], -1), text[query])
 
     def _pair_logits(self, user: _UserSide, item: _ItemSide) -> tuple[Tensor, Tensor]:
         """Logits (U, C, T) without the position term, and the towers' dot product (U, C)."""
         similarity, pool = self.history.compare(user.history, item.text, item.rows)
         dot = torch.bmm(item.tower, user.tower.unsqueeze(-1))  # (U, C, 1)
-        match = dot - item.tower[..., -1:]  # without the rate, which the logits get by themselves
+        match = dot - item.tower[..., -2:].sum(-1, keepdim=True)  # without what the logits get by themselves
         numbers = user.numbers.unsqueeze(1).expand(-1, item.rows.shape[1], -1)  # (U, C, C_u)
         cross = self.cross_numbers(item.cross)
         parts = [numbers, item.numbers, cross, similarity, match, item.text, pool * item.text]

@@ -25,7 +25,7 @@ def transferred(source: Ranker, target: Ranker) -> Ranker:
             raise ValueError(f"the source's {name} is {theirs}, the new ranker's {own}; only rankers of the same can be taken over")
     result = copy.deepcopy(target)
     weights, columns, own_columns = dict(source.named_parameters()), source.input_columns(), target.input_columns()
-    tasks = _places(target.config.tasks, source.config.tasks)
+    tasks, silent = _places(target.config.tasks, source.config.tasks), _silent(target)
     for name, weight in result.named_parameters():
         if name.startswith(_OWN) or name not in weights:
             continue
@@ -36,10 +36,16 @@ def transferred(source: Ranker, target: Ranker) -> Ranker:
             found = found * (tasks >= 0)
         if name in columns:
             place = _places(own_columns[name], columns[name])
-            shared = (place >= 0) & (weight != 0).any(0)
+            shared = (place >= 0) & ~torch.tensor([column in silent for column in own_columns[name]])
             found = torch.where(shared, found[:, place.clamp(min=0)], weight)
         weight.copy_(found)
     return result
+
+
+def _silent(ranker: Ranker) -> set[str]:
+    """The columns that never varied in the examples that an untrained ranker was fitted to."""
+    columns, weight = ranker.input_columns()["bottom.0.weight"], ranker.bottom.get_parameter("0.weight")
+    return {column for column, varied in zip(columns, (weight != 0).any(0).tolist(), strict=True) if not varied}
 
 
 def _places(names: Sequence[str], among: Sequence[str]) -> Tensor:

@@ -41,12 +41,12 @@ def test_a_few_examples_of_a_new_domain_go_further_with_what_another_one_taught(
     for seed in range(4):
         torch.manual_seed(seed)
         fresh = Ranker(config)
-        fresh.fit_statistics(new.batch.rows(slice(0, 60)), new.items)
+        fresh.fit_statistics(new.batch.rows(slice(0, 20)), new.items)
         begun = transferred(taught, fresh.eval())
-        figures.append([figure(new, ranker) for ranker in (begun, fresh, learned(new, begun, 60), learned(new, fresh, 60))])
+        figures.append([figure(new, ranker) for ranker in (begun, fresh, learned(new, begun, 20), learned(new, fresh, 20))])
     begun, fresh, further, from_nothing = np.array(figures).T
     assert begun.min() > 0.8 and begun.mean() > fresh.mean() + 0.15, "before the new domain taught anything"
-    assert further.min() > 0.98 and further.mean() > from_nothing.mean() + 0.02
+    assert further.min() > 0.95 and further.mean() > from_nothing.mean() + 0.02
 
 
 def test_what_is_matched_by_name_what_stays_and_what_is_silent(make_ranker_world):
