@@ -13,6 +13,7 @@ from models.records import SlateLimits
 
 _FLOOR = -1e30  # stands for -inf inside sums: keeps gradients finite where every candidate is taken
 _CLOSED = _FLOOR / 2  # below it a candidate may not be drawn
+TEMPERATURES = tuple(0.05 * 1.1**step for step in range(36))  # that are tried: .05 to 1.4
 
 
 def bound_logits(utility: Tensor, mask: Tensor, temperature: float, logit_range: float = 7.0) -> Tensor:
@@ -24,6 +25,27 @@ def bound_logits(utility: Tensor, mask: Tensor, temperature: float, logit_range:
     if temperature <= 0:
         raise ValueError(f"the slate temperature must be above 0, found {temperature}")
     return bound_range(standardized(utility, mask) / temperature, mask, logit_range)  # (..., C)
+
+
+def exploring_temperature(
+    utility: Tensor, reward: Tensor, mask: Tensor, size: int, cost: float, logit_range: float = 7.0, seed: int = 7
+) -> tuple[float, float]:
+    """The highest temperature at which slates of ``size`` cost at most this share of the expected reward of the best ones, and its cost.
+
+    utility, reward, mask: (S, C), the reward expected of each candidate, which utility orders. A low temperature costs too, where the logit
+    range makes all but the first few alike: where no temperature is cheap enough, the cheapest.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = -(-torch.rand(utility.shape, generator=generator, dtype=torch.float64).log()).log()
+    known = reward.masked_fill(~mask, 0.0).double()
+    best = known.topk(size, dim=1).values.sum(1).mean().clamp(min=1e-12)
+    costs = []
+    for temperature in TEMPERATURES:
+        drawn = (bound_logits(utility, mask, temperature, logit_range) + noise).topk(size, dim=1).indices
+        costs.append(1 - (known.gather(1, drawn).sum(1).mean() / best).item())
+    cheap = [place for place, found in enumerate(costs) if found <= cost]
+    place = cheap[-1] if cheap else min(range(len(costs)), key=costs.__getitem__)
+    return TEMPERATURES[place], costs[place]
 
 
 def standardized(score: Tensor, mask: Tensor) -> Tensor:

@@ -166,13 +166,13 @@ def text_profiles(state: UserState, catalogue: Catalogue) -> torch.Tensor:
 @torch.no_grad()
 def slate_logits(release: Release, state: UserState, candidates: Candidates, items: ItemState, offset: torch.Tensor) -> torch.Tensor:
     """(U, C) float64: the policy's, or, for users without history, the week's popularity; plus the rules' offset, within the range."""
-    policy, rule = release.policy, release.policy.config
+    policy, logit_range = release.policy, release.policy.config.logit_range
     learned = policy(candidates.user_vectors, candidates.features, candidates.mask)
     week = release.ranker.config.item_counters.index("reward_168h")
     popularity = torch.log1p(items.counters[:, week])[candidates.rows]
-    popular = bound_logits(popularity, candidates.mask, rule.temperature, rule.logit_range)
+    popular = bound_logits(popularity, candidates.mask, policy.temperature, logit_range)
     chosen = torch.where(has_history(state).unsqueeze(1), learned, popular).double()
-    return bound_range(chosen + offset, candidates.mask, rule.logit_range) if offset.any() else chosen
+    return bound_range(chosen + offset, candidates.mask, logit_range) if offset.any() else chosen
 
 
 def has_history(state: UserState) -> torch.Tensor:

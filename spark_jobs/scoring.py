@@ -34,7 +34,7 @@ from spark_jobs.item_rules import ItemRules, item_rules
 from spark_jobs.ranker_inputs import user_states
 
 _DRAWN = ("slate_id", "user_id", "candidates", "logits", "action", "propensities", "scores", "nearest_seen", "user_vector",
-          "candidate_features", "source", "offsets", "categories", "category_cap", "pinned")  # fmt: skip
+          "candidate_features", "source", "offsets", "categories", "category_cap", "pinned", "temperature")  # fmt: skip
 _DRAWN_SCHEMA = pa.schema([TABLES["slate_decisions"].schema.field(name) for name in _DRAWN])
 
 
@@ -108,6 +108,7 @@ def draw_batch(users: pa.RecordBatch, spec: ScoringSpec) -> pa.RecordBatch:
     nearest = most_similar_seen(state, catalogue, chosen)
     drawn = replace(drawn, utility=release.best_reward * drawn.utility.sigmoid())
     values = _columns(user_ids, candidates.rows, candidates.mask, drawn, chosen, nearest, catalogue, spec)
+    values["temperature"] = pa.array(np.full(len(user_ids), release.policy.temperature))
     values |= {"source": pa.array(source), "user_vector": pa.array(list(candidates.user_vectors.numpy()), pa.list_(pa.float32()))}
     width = candidates.features.shape[2]
     flat = candidates.features.reshape(len(user_ids), -1).numpy()

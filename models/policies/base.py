@@ -3,6 +3,7 @@
 Letters: S slates, C candidates, K positions, V user features, P candidate features (column 0 is the utility).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ OnMetrics = Callable[[int, dict[str, float]], None]
 
 @dataclass(frozen=True)
 class PolicyConfig(ModelConfig):
-    """user_dim, candidate_dim: V and P; learner: a name of `learners.LEARNERS`; temperature and logit_range as in `bound_logits`.
+    """user_dim, candidate_dim: V and P; learner: a name of `learners.LEARNERS`; temperature (at first) and logit_range: `bound_logits`.
 
     epsilon: chance of `epsilon_greedy` not to take the best that is left. bonus: standard deviations that `lin_ucb` adds.
     discount: of `slate_q`, what a reward is worth one slate later; shaping: weight of its potential, user feature `potential`.
@@ -69,6 +70,7 @@ class SlatePolicy(nn.Module):
 
     needs_sessions = False  # whether it learns from what followed a slate
     fitted: Tensor
+    log_temperature: Tensor  # a buffer, so that a refresh moves it within the limits of everything else
 
     def __init__(self, config: PolicyConfig) -> None:
         super().__init__()
@@ -76,6 +78,14 @@ class SlatePolicy(nn.Module):
         self.user_numbers = Standardizer(config.user_dim, log=False)
         self.candidate_numbers = Standardizer(config.candidate_dim, log=False)
         self.register_buffer("fitted", torch.tensor(False))
+        self.register_buffer("log_temperature", torch.tensor(config.temperature, dtype=torch.float64).log())
+
+    @property
+    def temperature(self) -> float:
+        return self.log_temperature.exp().item()
+
+    def set_temperature(self, temperature: float) -> None:
+        self.log_temperature.fill_(math.log(temperature))
 
     @torch.no_grad()
     def fit_statistics(self, user_vector: Tensor, candidates: Tensor, mask: Tensor) -> None:
@@ -86,7 +96,7 @@ class SlatePolicy(nn.Module):
 
     def forward(self, user_vector: Tensor, candidates: Tensor, mask: Tensor) -> Tensor:
         """user_vector: (S, V); candidates: (S, C, P); mask: (S, C). Logits (S, C), masked = -inf."""
-        return bound_logits(candidates[..., 0], mask, self.config.temperature, self.config.logit_range)
+        return bound_logits(candidates[..., 0], mask, self.temperature, self.config.logit_range)
 
     def learn(self, slates: LoggedSlates, start_logits: Tensor, settings: RefreshSettings, on_metrics: OnMetrics | None = None) -> int:
         """Learn in place from the slates, whose logits were (S, C) before; how many steps it took."""

@@ -42,9 +42,8 @@ class _Linear(SlatePolicy, ABC):
         """(S, C) of inputs (S, C, F)."""
 
     def forward(self, user_vector: Tensor, candidates: Tensor, mask: Tensor) -> Tensor:
-        rule = self.config
         score = self.score(self.inputs(user_vector, without_masked(candidates, mask)).double(), user_vector)
-        return bound_logits(score, mask, rule.temperature, rule.logit_range).to(candidates.dtype)
+        return bound_logits(score, mask, self.temperature, self.config.logit_range).to(candidates.dtype)
 
     @torch.no_grad()
     def _fit(self, slates: LoggedSlates) -> None:

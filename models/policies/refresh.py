@@ -37,13 +37,13 @@ class RefreshReport:
 
 def refresh_policy(
     policy: SlatePolicy, slates: LoggedSlates, settings: RefreshSettings, anchor: SlatePolicy | None = None,
-    on_metrics: OnMetrics | None = None, device: torch.device | None = None,
+    on_metrics: OnMetrics | None = None, device: torch.device | None = None, temperature: float | None = None,
 ) -> tuple[SlatePolicy, RefreshReport]:  # fmt: skip
     """A new policy by its own learner, no further from the given one, and from an older ``anchor``, than the settings allow.
 
     ValueError where a shown position has no propensity. The given policy is left as it is. Where the learner overshoots, or leaves
-    too little entropy, the update is scaled back until all limits hold. device: where it learns, by default the GPU if there is one;
-    the policy that comes back is on the CPU.
+    too little entropy, the update is scaled back until all limits hold. temperature: where its own should go, as far as the limits
+    let it. device: where it learns, by default the GPU if there is one; the policy that comes back is on the CPU.
     """
     slates.check_propensities()
     start = copy.deepcopy(policy).eval()
@@ -52,17 +52,20 @@ def refresh_policy(
     device = device or learning_device()
     with repeatable(device):
         older = copy.deepcopy(anchor).to(device) if anchor else None
-        refreshed, report = _refreshed(start.to(device), slates.to(device), settings, older, on_metrics)
+        refreshed, report = _refreshed(start.to(device), slates.to(device), settings, older, on_metrics, temperature)
     return refreshed.cpu(), report
 
 
 def _refreshed(
-    start: SlatePolicy, slates: LoggedSlates, settings: RefreshSettings, anchor: SlatePolicy | None, on_metrics: OnMetrics | None
-) -> tuple[SlatePolicy, RefreshReport]:
+    start: SlatePolicy, slates: LoggedSlates, settings: RefreshSettings, anchor: SlatePolicy | None, on_metrics: OnMetrics | None,
+    temperature: float | None,
+) -> tuple[SlatePolicy, RefreshReport]:  # fmt: skip
     if not bool(start.fitted):
         start.fit_statistics(slates.user_vector, slates.candidates, slates.mask)
     start_logits = all_logits(start, slates)
     learned = copy.deepcopy(start)
+    if temperature is not None:
+        learned.set_temperature(temperature)
     steps = learned.learn(slates, start_logits, settings, on_metrics)
     region = _TrustRegion(start_logits, all_logits(anchor, slates) if anchor else None, slates, settings)
     refreshed, share = _scaled_back(start, learned.eval(), region)

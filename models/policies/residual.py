@@ -33,7 +33,7 @@ class Reinforce(SlatePolicy):
 
     def forward(self, user_vector: Tensor, candidates: Tensor, mask: Tensor) -> Tensor:
         rule = self.config
-        base = bound_logits(candidates[..., 0], mask, rule.temperature, rule.logit_range)
+        base = bound_logits(candidates[..., 0], mask, self.temperature, rule.logit_range)
         user = self.from_user(self.user_numbers(user_vector)).unsqueeze(1)  # (S, 1, hidden)
         numbers = self.candidate_numbers(without_masked(candidates, mask))
         first = (user + self.from_candidate(numbers)).relu()  # (S, C, hidden)

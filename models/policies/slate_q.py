@@ -54,11 +54,11 @@ class SlateQ(SlatePolicy):
         self.register_buffer("share", torch.zeros((), dtype=torch.float64))
 
     def forward(self, user_vector: Tensor, candidates: Tensor, mask: Tensor) -> Tensor:
-        rule, known = self.config, without_masked(candidates, mask)
+        known = without_masked(candidates, mask)
         chosen, none = self._of(self.values, user_vector, known)
         worth = standardized(_odds(known) * (chosen - none.unsqueeze(1)), mask)
         score = (1 - self.share) * standardized(candidates[..., 0], mask) + self.share * worth
-        return bound_logits(score, mask, rule.temperature, rule.logit_range).to(candidates.dtype)
+        return bound_logits(score, mask, self.temperature, self.config.logit_range).to(candidates.dtype)
 
     def learn(self, slates: LoggedSlates, start_logits: Tensor, settings: RefreshSettings, on_metrics: OnMetrics | None = None) -> int:
         """Needs sessions: `following` of the whole record."""

@@ -47,10 +47,15 @@ def lineage(settings: Settings, hour: str) -> Lineage:
     return Lineage(ranker, policy, champion, rewards, _going_on(settings, older))
 
 
-def refreshed(log: SlateLog | None, own: Lineage) -> tuple[SlatePolicy, RefreshReport, int]:
-    """The refreshed policy, its distance from the start, and the slates that it learned from."""
+def refreshed(log: SlateLog | None, own: Lineage, temperature: float | None = None) -> tuple[SlatePolicy, RefreshReport, int]:
+    """The refreshed policy, its distance from the start, and the slates that it learned from.
+
+    Where nothing was shown yet, and nothing can be judged, the policy takes the ``temperature``; else it goes there within its limits.
+    """
     reader = log.learning(LEARNED_SLATES, own.policy.needs_sessions) if log else None
     if reader is None:
+        if temperature is not None and own.champion is None:
+            own.policy.set_temperature(temperature)
         return own.policy, RefreshReport(0.0, 0.0, 0.0, 0.0, 0), 0
     settings, slates = reader.settings, reader.composed(own.composed(own.policy)).slates
     rule = settings.policy
@@ -58,7 +63,7 @@ def refreshed(log: SlateLog | None, own: Lineage) -> tuple[SlatePolicy, RefreshR
         steps=rule.steps, lr=rule.lr, weight_cap=rule.weight_cap, kl_limit=rule.kl_limit, entropy=rule.entropy, seed=settings.seed,
         anchor_kl_limit=rule.anchor_kl_limit,
     )  # fmt: skip
-    policy, report = refresh_policy(own.policy, slates, learning, own.anchor)
+    policy, report = refresh_policy(own.policy, slates, learning, own.anchor, temperature=temperature)
     return policy, report, len(slates)
 
 
@@ -80,6 +85,6 @@ def _going_on(settings: Settings, released: SlatePolicy | None) -> SlatePolicy |
 def _as_set(settings: Settings, config: PolicyConfig) -> PolicyConfig:
     rule = settings.policy
     return replace(
-        config, learner=rule.learner, temperature=rule.temperature, logit_range=rule.logit_range, epsilon=rule.epsilon, bonus=rule.bonus,
-        discount=rule.discount, shaping=rule.shaping, potential=USER_COUNTERS.index("reward_24h"),
+        config, learner=rule.learner, logit_range=rule.logit_range, epsilon=rule.epsilon, bonus=rule.bonus, discount=rule.discount,
+        shaping=rule.shaping, potential=USER_COUNTERS.index("reward_24h"),
     )  # fmt: skip

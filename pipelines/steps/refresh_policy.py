@@ -34,7 +34,7 @@ def run(settings: Settings, hour: str) -> Outcome:
 
 
 def _refresh(current: Attempt) -> Outcome:
-    from pipelines.steps import policy_judging, policy_learning
+    from pipelines.steps import exploration, policy_judging, policy_learning
 
     settings, hour = current.settings, current.hours[-1]
     check_follows(current, RANKER_STEP)
@@ -50,7 +50,7 @@ def _refresh(current: Attempt) -> Outcome:
         holds = policy_judging.holds(audit)
         audit += policy_judging.session_return(log) if log else []
     with current.stage("learn"):
-        policy, report, learned = policy_learning.refreshed(log, lineage)
+        policy, report, learned = policy_learning.refreshed(log, lineage, exploration.temperature(current, lineage, catalogue))
     with current.stage("judge"):
         figures, judged = policy_judging.judged(log, lineage, policy) if log and holds else ([], None)
     write_metrics(settings, hour, [*audit, *figures])
@@ -61,7 +61,7 @@ def _refresh(current: Attempt) -> Outcome:
     mismatched = log.mismatched if log else 0
     bots = int(log.bots.sum()) if log else 0
     counts = f"{mismatched} positions were not as drawn, {bots} slates were shown to bots"
-    detail = f"policy {version} learned from {learned} slates, {counts}{failed}"
+    detail = f"policy {version} learned from {learned} slates, temperature {policy.temperature:.2f}, {counts}{failed}"
     return current.record("done", detail, rows_in=learned)
 
 
@@ -110,7 +110,7 @@ def _register(
     with tracked_run(settings, STEP, hour) as tracked:
         tracked.params(settings.policy.model_dump())
         tracked.inputs(current.inputs)
-        tracked.metrics(asdict(report) | {metric_key(metric): metric.value for metric in figures})
+        tracked.metrics(asdict(report) | {"temperature": policy.temperature} | {metric_key(metric): metric.value for metric in figures})
         for name, picture in pictures.items():
             tracked.figure(name, picture)
         version = register(settings, tracked, "policy", folder, hour)

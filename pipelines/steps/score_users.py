@@ -133,7 +133,7 @@ def _with_decision(drawn: "DataFrame", current: Attempt, release: ReleaseRow, bu
     pinned = [F.struct(F.lit(t).alias("table"), F.lit(v).cast("long").alias("version")) for t, v in sorted(current.inputs.items())]
     return drawn.withColumns({
         "surface": F.lit(settings.slates.surface), "hour": F.lit(current.hours[0]), "rules": F.lit(f"{RULES} {business.version}"),
-        "temperature": F.lit(settings.policy.temperature), "seed": F.lit(settings.seed), "arm": F.lit(ARM),
+        "seed": F.lit(settings.seed), "arm": F.lit(ARM),
         "arm_share": F.lit(1.0), "release_id": F.lit(release.release_id), "versions": versions,
         "feature_versions": F.array(*pinned),
     })  # fmt: skip

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.stats import chi2
 
 from models.records import SlateLimits
-from models.slates import bound_logits, conditional_log_probs, draw
+from models.slates import TEMPERATURES, bound_logits, conditional_log_probs, draw, exploring_temperature
 
 free = SlateLimits.none
 
@@ -139,3 +139,25 @@ def test_a_slate_ends_where_every_category_is_full():
 def test_what_a_rule_forbids_has_no_chance_in_another_policy_either():
     limits = SlateLimits(torch.zeros(1, 3, dtype=torch.int64), torch.ones(1, 3, dtype=torch.int64), torch.full((1, 2), -1))
     assert torch.isneginf(conditional_log_probs(torch.zeros(1, 3), torch.tensor([[0, 1]]), limits)[0, 1])
+
+
+def test_the_solved_temperature_costs_what_it_may_and_a_higher_one_more():
+    generator = torch.Generator().manual_seed(1)
+    utility, mask = torch.randn(300, 40, generator=generator) - 2.0, torch.rand(300, 40, generator=generator) < 0.8
+    reward = utility.sigmoid()
+
+    def cost(temperature: float) -> float:
+        """By the definition, with other noise: share of the best slates' expected reward that is lost."""
+        repeated = [part.repeat(20, 1) for part in (utility, reward, mask)]
+        logits = bound_logits(repeated[0], repeated[2], temperature)
+        action, _ = draw(logits.double(), gumbel_noise(6000, 40, seed=5).double(), free(6000, 40, 5))
+        known = repeated[1].masked_fill(~repeated[2], 0)
+        return 1 - (known.gather(1, action).sum() / known.topk(5).values.sum()).item()
+
+    for allowed in (0.1, 0.2):
+        found, said = exploring_temperature(utility, reward, mask, 5, allowed)
+        assert said <= allowed and said == pytest.approx(cost(found), abs=0.01)
+        assert cost(TEMPERATURES[TEMPERATURES.index(found) + 1]) > allowed - 0.01
+    cheapest, said = exploring_temperature(utility, reward, mask, 5, 1e-6)
+    assert said == pytest.approx(min(cost(one) for one in TEMPERATURES), abs=0.01) and said > 1e-6
+    assert cheapest > TEMPERATURES[0], "the logit range makes the lowest temperature no greedier"

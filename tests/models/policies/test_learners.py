@@ -96,6 +96,20 @@ def test_the_trust_region_holds_whatever_was_learned(make_log, learner):
     assert (report.share == 1.0) == (learner in ("softmax", "epsilon_greedy")) or report.kl_mean > 0
 
 
+@pytest.mark.parametrize("learner", ["reinforce", "softmax", "slate_q", "lin_ucb"])
+def test_a_refresh_brings_the_temperature_nearer_within_its_limits_and_in_the_end_there(make_log, learner):
+    _, slates = make_log(learner)
+    policy = make_policy(config(learner))
+    tight = dataclasses.replace(NEAR, steps=2, lr=1e-5, least_entropy=0.2)
+    found = [policy]
+    for _ in range(40):
+        refreshed, report = refresh_policy(found[-1], slates, tight, temperature=0.4)
+        assert report.kl_mean <= tight.kl_limit
+        found.append(refreshed)
+    assert 0.4 < found[1].temperature < 1.0 and found[-1].temperature == pytest.approx(0.4, rel=0.01)
+    assert found[1].config.temperature == 1.0, "the config is what it began with"
+
+
 def test_an_older_policy_holds_a_refresh_back(make_log):
     _, slates = make_log("reinforce")
     old = make_policy(config("reinforce"))

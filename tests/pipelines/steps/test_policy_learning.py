@@ -1,5 +1,7 @@
 """Where a policy goes on from, and that each learner learns from the slates that recloop itself drew and showed."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -31,9 +33,9 @@ def with_policy(settings, champion, save_release):
 
 
 def test_a_policy_goes_on_from_production_under_the_settings_of_now(with_policy, champion):
-    own = lineage(with_policy(temperature=0.2), HOUR).policy
+    own = lineage(with_policy(bonus=0.2), HOUR).policy
     released = load_policy(release_folder(with_policy(), champion.release_id) / "policy")
-    assert own.config.temperature == 0.2 and own.config.hidden == released.config.hidden
+    assert own.config.bonus == 0.2 and own.config.hidden == released.config.hidden
     assert all(torch.equal(tensor, released.state_dict()[name]) for name, tensor in own.state_dict().items())
 
 
@@ -76,6 +78,17 @@ def test_a_users_next_slate_within_the_session_follows():
     assert following(user, hour, session_h=6).tolist() == [2, -1, -1, -1, 1]
     assert following(user, hour, session_h=18).tolist() == [2, -1, 3, -1, 1]
     assert following(user[:0], hour[:0], session_h=6).tolist() == []
+
+
+def test_the_temperature_is_taken_at_once_where_nothing_serves_and_within_the_limits_where_something_does(with_policy, log):
+    settings = with_policy(learner="softmax")
+    own = lineage(settings, HOUR)
+    before = own.policy.temperature
+    assert refreshed(None, own, 0.1)[0].temperature == pytest.approx(before), "nothing was shown that could judge it"
+    policy, report, _ = refreshed(log, own, before / 4)
+    assert before / 4 <= policy.temperature < before and 0 < report.kl_mean <= settings.policy.kl_limit
+    first = dataclasses.replace(own, champion=None)
+    assert refreshed(None, first, 0.1)[0].temperature == pytest.approx(0.1)
 
 
 def test_the_observed_return_of_a_session_is_that_of_the_users_slates_in_a_row(log):
