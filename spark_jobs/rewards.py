@@ -82,7 +82,7 @@ def _uncapped(term: RewardTerm) -> Column:
         return F.coalesce(share, F.lit(0.0))
     if term.per_value is not None:
         paid = F.coalesce(F.col("value"), F.col("price"))
-        return F.coalesce(F.greatest(paid, F.lit(0.0)) / F.lit(float(term.per_value)), F.lit(1.0))
+        return F.coalesce(paid / F.lit(float(term.per_value)), F.lit(1.0))
     if term.positive_from is not None:
         return F.when(F.coalesce(F.col("value"), F.lit(1.0)) >= term.positive_from, 1.0).otherwise(0.0)
     return F.lit(1.0)

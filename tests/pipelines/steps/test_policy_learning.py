@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -92,18 +93,22 @@ def test_the_temperature_is_taken_at_once_where_nothing_serves_and_within_the_li
 
 
 def test_the_observed_return_of_a_session_is_that_of_the_users_slates_in_a_row(log):
-    users, hours = (log.slates.decisions[name].to_pylist() for name in ("user_id", "hour"))
-    worth = (log.slates.reward * log.slates.shown).sum(1)
-    policy, returns = log.settings.policy, []
-    rows = enumerate(zip(users, hours, strict=True))
-    shown = sorted((user, hour_number(hour), float(worth[n])) for n, (user, hour) in rows if log.slates.shown[n, 0])
-    last = None
-    for user, hour, reward in shown:
-        if last is None or last[0] != user or hour - last[1] > policy.session_h:
+    random, count = np.random.default_rng(4), len(log.slates)
+    users = [f"u{n}" for n in random.integers(0, 12, count)]
+    hours = [shift(HOUR, int(n)) for n in random.permutation(count)]
+    decisions = log.slates.decisions
+    for name, values in (("user_id", users), ("hour", hours)):
+        decisions = decisions.set_column(decisions.column_names.index(name), name, pa.array(values))
+    reward = random.random(log.slates.reward.shape).astype(np.float32)
+    slates = dataclasses.replace(log.slates, decisions=decisions, reward=reward)
+    worth, policy, returns, last, place = (reward * slates.shown).sum(1), log.settings.policy, [], None, 0
+    for user, hour, n in sorted((user, hour_number(hour), n) for n, (user, hour) in enumerate(zip(users, hours, strict=True))):
+        goes_on = last is not None and last[0] == user and hour - last[1] <= policy.session_h
+        place = place + 1 if goes_on else 0
+        if not goes_on:
             returns.append(0.0)
-            place = 0
-        returns[-1] += policy.discount**place * reward
-        last, place = (user, hour), place + 1
-    (found,) = session_return(log)
-    assert found.n == len(returns) and found.value == pytest.approx(np.mean(returns))
+        returns[-1] += policy.discount**place * worth[n]
+        last = (user, hour)
+    (found,) = session_return(dataclasses.replace(log, slates=slates))
+    assert found.n == len(returns) < count and found.value == pytest.approx(np.mean(returns))
     assert found.low < found.value < found.high
