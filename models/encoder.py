@@ -1,5 +1,6 @@
 """Text to vectors by any Hugging Face encoder: mean pooling for BERT kinds, last token for GPT kinds."""
 
+import itertools
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -141,8 +142,23 @@ def read_tokenizer(folder: str) -> Any:
 
 
 def tokens_of(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> Any:
-    """Token ids (B, L) and attention mask of the texts, as long as the longest of them."""
-    return tokenizer(list(texts), padding=True, truncation=True, max_length=max_tokens, return_tensors="pt")
+    """Token ids and attention mask (B, L) of the texts, as long as the longest of them.
+
+    What the tokenizer's own call gives, in half of its time: that one makes lists of everything else too, and a GPU waits for it.
+    """
+    if not tokenizer.is_fast:
+        return tokenizer(list(texts), padding=True, truncation=True, max_length=max_tokens, return_tensors="pt")
+    from transformers import BatchEncoding
+
+    backend = tokenizer.backend_tokenizer
+    backend.enable_truncation(max_tokens)
+    backend.no_padding()
+    found = [one.ids for one in backend.encode_batch_fast(list(texts))]
+    lengths = np.array([len(ids) for ids in found], dtype=np.int64)
+    mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    ids = np.full(mask.shape, tokenizer.pad_token_id, dtype=np.int64)
+    ids[mask] = np.fromiter(itertools.chain.from_iterable(found), dtype=np.int64, count=int(lengths.sum()))
+    return BatchEncoding({"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask.astype(np.int64))})
 
 
 def vectors_of(model: Any, tokens: Any, pooling: str) -> Tensor:

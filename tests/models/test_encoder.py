@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from models.encoder import Encoder
+from models.encoder import Encoder, read_tokenizer, tokens_of
 from models.encoder_files import default_encoder_path
 
 TITLES = [
@@ -48,6 +48,17 @@ def test_a_vector_does_not_depend_on_its_batch(encoder):
     alone = np.concatenate([encoder.encode([title]) for title in TITLES])
     np.testing.assert_allclose(together, backward, atol=1e-5)
     np.testing.assert_allclose(together, alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta", "gpt2"])
+def test_tokens_are_those_of_the_tokenizers_own_call(make_encoder, architecture):
+    tokenizer = read_tokenizer(make_encoder(architecture))
+    for texts in (["", "red wine " * 40, "Ж漢字🍷 glass"], ["one"], ["bicycle tire lever", "wine", " "]):
+        own = tokenizer(texts, padding=True, truncation=True, max_length=16, return_tensors="pt")
+        found = tokens_of(tokenizer, texts, 16)
+        assert torch.equal(found["input_ids"], own["input_ids"]) and torch.equal(found["attention_mask"], own["attention_mask"])
+    again = tokenizer(["red wine " * 40], return_tensors="pt")
+    assert again["input_ids"].shape[1] > 16, "a call of its own is not cut"
 
 
 def test_the_version_names_weights_pooling_and_length(encoder):
