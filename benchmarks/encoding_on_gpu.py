@@ -163,13 +163,15 @@ def result(count: int, encoded: dict[str, dict[str, float]], learned: dict[str, 
     best, again = encoded["best batch"], encoded["peer against itself"]["ratio"]
     valid, device, threads = abs(again - 1) <= 0.05, torch.cuda.get_device_name(), torch.get_num_threads()
     faster = "; ".join(f"{name} {one['ratio']:.1f}" for name, one in learned.items())
+    void = "" if valid else "; void by our own rule, since the peer against itself is beyond 1.05"
     return {
         "claim": "encoding short texts on one GPU over sentence-transformers at its best batch, float32", "row": "12", "unit": "times",
-        "ours": best["ours"], "peer": best["peer"], "peer_name": f"sentence-transformers, batch {best['batch']:.0f}", "ratio": best["ratio"],
-        "low": best["low"], "high": best["high"], "limit": LIMIT, "met": best["low"] >= LIMIT and valid, "valid": valid,
-        "peer_against_itself": again, "pairs": PAIRS, "encoded": encoded, "learned": learned, "device": device, "threads": threads,
-        "measured": f"{best['ratio']:.1f} times [{best['low']:.1f}, {best['high']:.1f}], {PAIRS} pairs; {count:,} texts, {device}; its default "
-        f"batch {encoded['default batch']['ratio']:.1f}; itself {again:.2f}. The GPU over {threads} CPU cores: {faster}",
+        "ours": best["ours"], "peer": best["peer"], "peer_name": f"sentence-transformers, batch {best['batch']:.0f}",
+        "ratio": best["ratio"], "low": best["low"], "high": best["high"], "limit": LIMIT, "met": best["low"] >= LIMIT and valid,
+        "valid": valid, "peer_against_itself": again, "pairs": PAIRS, "encoded": encoded, "learned": learned, "device": device,
+        "threads": threads,
+        "measured": f"{best['ratio']:.1f} times [{best['low']:.1f}, {best['high']:.1f}], {PAIRS} pairs; {count:,} texts, {device}; "
+        f"its default batch {encoded['default batch']['ratio']:.1f}; itself {again:.2f}. The GPU over {threads} CPU cores: {faster}{void}",
         "goal_text": f"at least {LIMIT:.0f} times",
     }  # fmt: skip
 
