@@ -18,13 +18,13 @@ from deltalake import DeltaTable
 from models.hashing import id_hash, uniform
 from pipelines.hours import shift
 from pipelines.settings import Settings, environment, load_settings
+from tests.faults.warm_process import ONE_THREAD, run_warm
 
 START = "2026-11-10T08"
 HOURS = [shift(START, number) for number in range(3)]
 SIGKILLED = -signal.SIGKILL
 STEPS = ("build_features", "score_users", "finetune_ranker", "refresh_policy", "promote_models")
 USERS, ITEMS = [f"u{n}" for n in range(16)], [f"i{n}" for n in range(30)]
-ONE_THREAD = {"OMP_NUM_THREADS": "1"}  # as in this process: sums over threads differ in their last digits
 RUN = """
 import sys
 from pathlib import Path
@@ -99,9 +99,8 @@ def start_step(home: Path, step: str, hour: str, **environ: str) -> subprocess.P
 
 def run_step(home: Path, step: str, hour: str, failpoint: str | None = None) -> subprocess.CompletedProcess[str]:
     """The same, to its end; it ends itself at the failpoint."""
-    started = start_step(home, step, hour, **({"RECLOOP__FAILPOINT": failpoint} if failpoint else {}))
-    out, err = started.communicate(timeout=300)
-    return subprocess.CompletedProcess(started.args, started.returncode, out, err)
+    status, printed = run_warm(home, step, hour, **({"RECLOOP__FAILPOINT": failpoint} if failpoint else {}))
+    return subprocess.CompletedProcess([str(home), step, hour], status, printed)
 
 
 def finish_step(home: Path, step: str, hour: str) -> str:

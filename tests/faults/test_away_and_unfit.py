@@ -47,7 +47,7 @@ def test_a_release_of_no_numbers_scores_nobody_and_is_one_line(root_before, stag
     save_file({name: weight * torch.nan for name, weight in load_file(path).items()}, path)
     failed = run_step(settings.home, "score_users", HOURS[-1])
     assert failed.returncode == 1
-    assert f"UserError: release {release}, {model}: " in failed.stderr.splitlines()[-1] and "are not finite" in failed.stderr
+    assert f"UserError: release {release}, {model}: " in failed.stdout.splitlines()[-1] and "are not finite" in failed.stdout
     assert said(settings)["scores"] == before
     (finding,) = [one for one in verify(settings).findings if one.check == "release"]
     assert finding.where == f"release {release}, {model}"

@@ -35,7 +35,7 @@ def test_a_step_without_room_fails_with_the_reason_and_is_made_good(root_before,
     without_room(SMALL)
     failed = run_step(settings.home, step, HOURS[-1])
     without_room(resource.RLIM_INFINITY)
-    assert failed.returncode == 1 and "File too large" in failed.stderr, failed
+    assert failed.returncode == 1 and "File too large" in failed.stdout, failed
     assert differing(said(settings), before) == []
     row = ledger.rows(settings, first, HOURS[-1])[-1]
     assert row.status == "failed" and row.outputs == {}

@@ -118,7 +118,7 @@ class Log(RuleBasedStateMachine):
     def kill(self, hours, boundary):
         left = hour_range(shift(self.newest, 1), shift(self.newest, hours))
         done = run_step(self.home, "build_features", left[-1], boundary)
-        assert done.returncode in (SIGKILLED, 0), done.stderr
+        assert done.returncode in (SIGKILLED, 0), done.stdout
         if (finished := ledger.newest_hour(self.settings, "build_features")) > self.newest:
             self._took(finished)
         taken = self.model.files()
