@@ -12,7 +12,7 @@ from pipelines.registry.releases import all_releases
 from pipelines.settings import Settings
 
 LOGGED_HOURS = 24
-BLOCK = 8  # hours that users spend with the same scores
+BLOCK = 4  # hours that users spend with the same scores
 
 
 def start_hour(settings: Settings) -> str:

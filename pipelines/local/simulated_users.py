@@ -60,11 +60,11 @@ def simulate(settings: Settings, hours: Sequence[str]) -> SimulationReport:
 def play_hour(settings: Settings, world: World, slates: CurrentSlates, hour: str) -> PlayedHour:
     """Writes the hour's files, impressions last: their file says that the hour was played.
 
-    Who comes back while the scores are the same sees the same slate, and does not take up an item a second time.
+    Who comes back while the scores are the same has seen the slate, and is not shown it again.
     """
-    shown = show(world, slates, visitors(world, hour), hour)
-    taken = {pair for before in hour_range(shift(slates.newest_hour, 1), shift(hour, -1)) for pair in _taken(settings, before)}
-    reactions = [record for record in react(world, shown, hour) if (record["user_id"], record["item_id"]) not in taken]
+    have_seen = {user for before in hour_range(shift(slates.newest_hour, 1), shift(hour, -1)) for user in _shown_to(settings, before)}
+    shown = show(world, slates, [user for user in visitors(world, hour) if user not in have_seen], hour)
+    reactions = react(world, shown, hour)
     now = [record for record in reactions if record["ts"].startswith(hour)]
     later = [record for record in reactions if not record["ts"].startswith(hour)]
     arriving = [record for record in _pending(settings, hour) if record["ts"].startswith(hour)]
@@ -79,11 +79,10 @@ def play_hour(settings: Settings, world: World, slates: CurrentSlates, hour: str
     return PlayedHour(hour, len(set(shown.request_ids)), len(impressions), len(feedback), len(items))
 
 
-def _taken(settings: Settings, hour: str) -> set[tuple[str, str]]:
-    """Users and items of the clicks that an hour landed."""
-    path = settings.landing / "feedback" / f"{hour}.jsonl.gz"
-    records = unpack(path) if path.exists() else []
-    return {(record["user_id"], record["item_id"]) for record in records if record["type"] == "click"}
+def _shown_to(settings: Settings, hour: str) -> set[str]:
+    """Users to whom the hour showed anything."""
+    path = _impressions_file(settings, hour)
+    return {record["user_id"] for record in unpack(path)} if path.exists() else set()
 
 
 def _pending(settings: Settings, hour: str) -> list[Record]:
