@@ -35,13 +35,15 @@ def bootstrap(settings: Settings, stages: Stages) -> bool:
 
 
 def play_logged_hours(settings: Settings, stages: Stages, count: int = LOGGED_HOURS) -> None:
-    """``count`` hours in blocks, scored at the end of each; the last hour also learns and decides. What is done is left."""
+    """``count`` hours in blocks, scored at the end of each; the last hour also learns and decides. What is done is left.
+
+    The last hour has scores of its own: who has seen a slate is not shown it again, and a decision wants an hour of many showings.
+    """
     from pipelines.steps import build_features, score_users
     from pipelines.steps.hour import LEARNING
 
     hours = hour_range(shift(start_hour(settings), 1), shift(start_hour(settings), count))
-    for first in range(0, count, BLOCK):
-        block = hours[first : first + BLOCK]
+    for block in [*(hours[:-1][first : first + BLOCK] for first in range(0, count - 1, BLOCK)), hours[-1:]]:
         if is_scored(settings, block[-1]):
             continue
         with stages.stage(f"{block[0]} to {block[-1]} users act") as stage:
