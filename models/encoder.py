@@ -144,7 +144,7 @@ def read_tokenizer(folder: str) -> Any:
 def tokens_of(tokenizer: Any, texts: Sequence[str], max_tokens: int) -> Any:
     """Token ids and attention mask (B, L) of the texts, as long as the longest of them.
 
-    What the tokenizer's own call gives, in half of its time: that one makes lists of everything else too, and a GPU waits for it.
+    What the tokenizer's own call gives, sooner: that one makes lists of everything else too, and a GPU waits for it.
     """
     if not tokenizer.is_fast:
         return tokenizer(list(texts), padding=True, truncation=True, max_length=max_tokens, return_tensors="pt")
