@@ -123,7 +123,8 @@ def slates() -> LoggedSlates:
     return LoggedSlates(
         torch.randn(SLATES, 24, generator=generator), torch.randn(SLATES, CANDIDATES, 12, generator=generator),
         torch.ones(SLATES, CANDIDATES, dtype=torch.bool), logits, action, shown, conditional_log_probs(logits, action, limits).exp(),
-        (torch.rand(SLATES, SIZE, generator=generator) < 0.1).float(), torch.arange(SLATES), torch.full((SLATES,), -1), limits,
+        (torch.rand(SLATES, SIZE, generator=generator) < 0.1).float(), torch.arange(SLATES), torch.full((SLATES,), -1),
+        torch.zeros(SLATES, dtype=torch.int64), limits,
     )  # fmt: skip
 
 

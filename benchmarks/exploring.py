@@ -74,7 +74,8 @@ class Way:
         shown = drawn.propensity > 0
         return LoggedSlates(
             none, none.unsqueeze(1).expand(*mask.shape, 1), mask, logits, drawn.action, shown, drawn.propensity,
-            torch.zeros_like(drawn.propensity), torch.arange(count), torch.full((count,), -1), limits,
+            torch.zeros_like(drawn.propensity), torch.arange(count), torch.full((count,), -1),
+            torch.zeros(count, dtype=torch.int64), limits,
         )  # fmt: skip
 
 

@@ -1,6 +1,8 @@
-"""The value of a policy from slates that another policy showed.
+"""The value of a policy from slates that other policies showed.
 
-Letters: S slates, C candidates, K positions, U users. The target is valued on the logged candidates.
+Letters: S slates, C candidates, K positions, U users, G logging policies. The target is valued on the logged candidates. Where several
+policies drew the log, the slates of each count by how much they tell of the target (Agarwal et al. 2017): those of a policy far from it
+would else drown, by few large weights, what is known from those of a near one.
 """
 
 import math
@@ -11,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.ope.intervals import bootstrap_t_of_ratios
-from models.policy_gradient import prefix_weights
+from models.policy_gradient import expected_squares, prefix_weights
 from models.records import LoggedSlates, PolicyValue
 from models.slates import conditional_log_probs, remaining_logits
 
 __all__ = [
-    "cascade_doubly_robust", "difference", "effective_share", "last_shown_weights", "prefix_weights",
+    "cascade_doubly_robust", "difference", "effective_share", "evidence_weights", "last_shown_weights", "prefix_weights",
     "propensity_audit", "recomputed_propensities", "reference_weights", "reward_interaction_ips", "value",
 ]  # fmt: skip
 
@@ -62,7 +64,10 @@ def value(
     slates: LoggedSlates, target_logits: Tensor, confidence: float = 0.95, seed: int = 7, resamples: int = 1000,
     predicted: Tensor | None = None,
 ) -> PolicyValue:  # fmt: skip
-    """Mean reward a slate of the target policy with a bootstrap-t interval over users: by cascade-DR, by RIPS without a prediction."""
+    """Mean reward a slate of the target policy with a bootstrap-t interval over users: by cascade-DR, by RIPS without a prediction.
+
+    The mean is over the slates, each with its ``evidence_weights``.
+    """
     return _summary(slates, target_logits, _per_slate(slates, target_logits, predicted), confidence, seed, resamples)
 
 
@@ -109,11 +114,13 @@ def propensity_audit(slates: LoggedSlates) -> tuple[float, float, float]:
 
 
 def bootstrap_t(
-    per_slate: NDArray[np.float64], user: NDArray[np.int64], confidence: float, seed: int, resamples: int
-) -> tuple[float, float, float]:
-    """(mean a slate, low, high), see `bootstrap_t_of_ratios`."""
+    per_slate: NDArray[np.float64], user: NDArray[np.int64], confidence: float, seed: int, resamples: int,
+    counts: NDArray[np.float64] | None = None,
+) -> tuple[float, float, float]:  # fmt: skip
+    """(mean a slate, low, high), see `bootstrap_t_of_ratios`; counts: (S,) what each slate counts, by default 1."""
     _, user_row = np.unique(user, return_inverse=True)
-    sums = np.stack([np.bincount(user_row, weights=per_slate), np.bincount(user_row)], 1).astype(np.float64)  # (U, 2)
+    counts = np.ones(len(user)) if counts is None else counts
+    sums = np.stack([np.bincount(user_row, weights=part) for part in (per_slate * counts, counts)], 1)  # (U, 2)
     found = bootstrap_t_of_ratios(sums[:, None], np.ones(1), confidence, seed, resamples)
     return found.mean, found.low, found.high
 
@@ -126,13 +133,31 @@ def effective_share(slates: LoggedSlates, target_logits: Tensor) -> float:
     """Effective sample size over the number of slates, in (0, 1]; 0 without slates.
 
     RIPS weighs the reward at position k by the prefix down to k: (sum W)^2 / sum W^2 of each position over the slates that showed
-    it, averaged by how much of the reward lies there.
+    it, averaged by how much of the reward lies there. Slates count with their ``evidence_weights``.
     """
-    weights = _target_weights(slates, target_logits).double()  # (S, K)
-    reward = torch.where(slates.shown, slates.reward, torch.zeros_like(slates.reward)).double().abs().sum(0)  # (K,)
-    reward = reward if reward.sum() > 0 else slates.shown.double().sum(0)
+    weights = _target_weights(slates, target_logits).double() * evidence_weights(slates, target_logits).unsqueeze(1)  # (S, K)
     kish = weights.sum(0).square() / weights.square().sum(0).clamp(min=1e-300) / slates.shown.sum(0).clamp(min=1)
-    return float((kish * reward).sum() / reward.sum()) if reward.sum() > 0 else 0.0
+    return float((kish * _reward_shares(slates)).sum())
+
+
+def evidence_weights(slates: LoggedSlates, target_logits: Tensor) -> Tensor:
+    """(S,) float64, mean 1: what a slate counts, in proportion to 1 / E[W^2] of the policy that drew it, the best mix of unbiased means.
+
+    The squared prefix weights are those expected at the draws, averaged over positions by how much of the reward lies there: what was
+    drawn hardly moves what a slate counts, so that no large weight takes itself out.
+    """
+    squares = expected_squares(target_logits.double(), slates)  # (S, K)
+    policies = int(slates.drawn_by.max()) + 1 if len(slates) else 0
+    total, shown = (squares.new_zeros(policies, squares.shape[1]).index_add(0, slates.drawn_by, part) for part in (squares, slates.shown.double()))
+    found = (shown / total.clamp(min=1e-300) * _reward_shares(slates)).sum(1)[slates.drawn_by]
+    return found / found.mean().clamp(min=1e-300)
+
+
+def _reward_shares(slates: LoggedSlates) -> Tensor:
+    """(K,) float64: how much of the reward, by its size, lies at each position; of the showings where nothing paid."""
+    reward = torch.where(slates.shown, slates.reward, torch.zeros_like(slates.reward)).double().abs().sum(0)
+    reward = reward if reward.sum() > 0 else slates.shown.double().sum(0)
+    return reward / reward.sum().clamp(min=1e-300)
 
 
 def last_shown_weights(slates: LoggedSlates, target_logits: Tensor) -> Tensor:
@@ -148,9 +173,8 @@ def _summary(
     slates.check_propensities()
     if len(slates) == 0:
         return PolicyValue(math.nan, -math.inf, math.inf, 0.0, 0.0, 0)
-    mean, low, high = bootstrap_t(
-        per_slate.double().cpu().numpy(), slates.user.cpu().numpy(), confidence, seed, resamples
-    )
+    evidence = evidence_weights(slates, target_logits).cpu().numpy()
+    mean, low, high = bootstrap_t(per_slate.double().cpu().numpy(), slates.user.cpu().numpy(), confidence, seed, resamples, evidence)
     weights = last_shown_weights(slates, target_logits).double()
     size = effective_share(slates, target_logits) * len(slates)
     return PolicyValue(mean, low, high, size, weights.max().item() if len(weights) else 0.0, len(slates))

@@ -62,6 +62,18 @@ def slate_kl(start_logits: Tensor, new_logits: Tensor, slates: LoggedSlates) -> 
     return (torch.stack(terms, dim=-1) * slates.shown).sum(-1).clamp(min=0)
 
 
+def expected_squares(target_logits: Tensor, slates: LoggedSlates) -> Tensor:
+    """Squared prefix weight of the target, (S, K), as the logging policy's draws would have it on average along the logged prefix.
+
+    The product over j <= k of sum_a target(a)^2 / behavior(a); 0 where not shown.
+    """
+    terms = []
+    target, behavior = (remaining_logits(logits, slates.action, slates.limits) for logits in (target_logits, slates.behavior_logits.double()))
+    for target_left, behavior_left in zip(target, behavior, strict=True):
+        terms.append((2 * target_left.log_softmax(-1) - behavior_left.log_softmax(-1)).logsumexp(-1))
+    return torch.stack(terms, dim=-1).cumsum(-1).exp() * slates.shown
+
+
 def slate_entropy(logits: Tensor, slates: LoggedSlates) -> Tensor:
     """Entropy of each slate in nats (S,), summed over the shown positions along the logged prefix."""
     terms = []

@@ -23,6 +23,7 @@ _LIMIT = 20.0  # live counters are a hundred times those of a history: at 5 ever
 _POPULAR = 3.0  # log-odds: most that popularity adds to the towers' dot product, or takes from it
 _ROWS_AT_ONCE, _CALIBRATION_ROWS = 4096, 16_384
 LEAST_SCALE = 0.05  # a task whose labels say nothing yet keeps its order
+LEAST_LABELS = 10  # positives, and negatives, that a task needs for being calibrated
 # log-odds a unit of cosine, and the cosine of a text that fits: of the best known items and the best fitting ones, these come first
 RELEVANCE_GAIN, FITTING = 20.0, 0.6
 
@@ -170,12 +171,18 @@ class Ranker(nn.Module):
 
     @torch.no_grad()
     def fit_calibration(self, batch: RankerBatch, items: ItemTable) -> None:
-        """Scale and shift of each task's logit by maximum likelihood on these rows (Platt 1999); corrections are left out."""
+        """Scale and shift of each task's logit by maximum likelihood on these rows (Platt 1999); corrections are left out.
+
+        A task with fewer than LEAST_LABELS positives, or negatives, keeps what it has: of one kind alone the maximum lies at infinity.
+        """
         batch = batch.rows(batch.weight > 0)
         batch = batch.rows(slice(None, None, max(1, len(batch) // _CALIBRATION_ROWS)))
         logits = torch.cat([self.logits_and_tower(batch.rows(part), items)[0] for part in _slices(len(batch))]).double()
         for task in range(logits.shape[1]):
-            shift, scale = logistic_fit(logits[:, task].numpy(), batch.labels[:, task].numpy())
+            labels = batch.labels[:, task].numpy()
+            if min(labels.sum(), (1 - labels).sum()) < LEAST_LABELS:
+                continue
+            shift, scale = logistic_fit(logits[:, task].numpy(), labels)
             self.calibration_scale[task], self.calibration_shift[task] = max(scale, LEAST_SCALE), shift
 
     def logits_and_tower(self, batch: RankerBatch, items: ItemTable) -> tuple[Tensor, Tensor]:

@@ -139,6 +139,7 @@ class LoggedSlates(TensorRecord):
     reward: Tensor  # (S, K)
     user: Tensor  # (S,) int64 user index, the resampling unit
     following: Tensor  # (S,) int64 row in the whole record of the user's next slate in the session, -1 = none
+    drawn_by: Tensor  # (S,) int64 >= 0, which of the logging policies drew it
     limits: SlateLimits
 
     def check_propensities(self) -> None:

@@ -159,7 +159,7 @@ class Recloop:
         action, propensity = draw(logits, torch.from_numpy(noise), limits)
         self._drawn = LoggedSlates(
             user, candidates, mask, logits.float(), action, torch.ones(n, 1, dtype=torch.bool), propensity.float(), torch.zeros(n, 1),
-            torch.arange(n) + 10_000 * number, torch.full((n,), -1), limits,
+            torch.arange(n) + 10_000 * number, torch.full((n,), -1), torch.full((n,), number), limits,
         )  # fmt: skip
         return action[:, 0].numpy()
 

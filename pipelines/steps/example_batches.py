@@ -102,14 +102,14 @@ class ExampleReader:
     def window(self, hours: Sequence[str]) -> Window:
         """Impressions of these hours with the labels known by the last of them: the gate fold's, and a sample of the others'.
 
-        Hours whose negatives were sampled judge nothing: what people were not shown says little about what to show.
+        Hours of a log that does not say what was shown judge nothing: what people did not react to there says little about what to show.
         """
         finals, last = self._final_labels(hours), hours[-1]
         gate, others = self._fold(last, gate=True), self._fold(last, gate=False)
         parts: list[tuple[pa.Table, pa.Table]] = []
         for hour in hours:
             table = self._impressions(hour)
-            if pc.any(pc.equal(table["negative_source"], "sampled")).as_py():
+            if holds_unshown(table):
                 table = table.slice(0, 0)
             parts.append((self._final(table, finals, gate), self._final(table, finals, others, CALIBRATION_ROWS // len(hours))))
         judging, calibrating = (self._rows(pa.concat_tables(tables), corrections=False) for tables in zip(*parts, strict=True))
@@ -170,6 +170,14 @@ class ExampleReader:
         batch = examples_batch(table.combine_chunks(), self.catalogue, self.names, self.tasks, corrections=corrections)
         users, surfaces = (table[name].combine_chunks() for name in ("user_id", "surface"))
         return Rows(batch, users, table["hour"].to_numpy(), surfaces, table["item_first_seen"].is_valid().to_numpy())
+
+
+def holds_unshown(examples: pa.Table) -> bool:
+    """Whether these rows of one hour come from a log without impressions: some of them stand for what people did not take to.
+
+    Where that hour has no positive, none was sampled, and rows that were rated low are all there is.
+    """
+    return len(examples) > examples["negative_source"].null_count
 
 
 def last_revisions(found: pa.Table) -> pa.Table:

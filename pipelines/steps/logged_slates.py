@@ -114,15 +114,17 @@ class SlateReader:
             yield Drawn(torch.from_numpy(where), users, item_state(self.catalogue, found, at, config.item_counters))
 
     def _slates(self, features: Tensor, user_vectors: Tensor) -> LoggedSlates:
-        users = self._column("user_id").dictionary_encode().indices.to_numpy().astype(np.int64)
+        users, drawn_by = (
+            torch.from_numpy(self._column(name).dictionary_encode().indices.to_numpy().astype(np.int64)) for name in ("user_id", "release_id")
+        )
         size = self.shown.shown.shape[1]
         hours = np.array([hour_number(hour) for hour in self._column("hour").to_pylist()], dtype=np.int64)
         return LoggedSlates(
             user_vector=user_vectors, candidates=features, mask=self.rows > 0, behavior_logits=self.behavior_logits,
             action=self._numbers("action", 0, size).long(), shown=torch.from_numpy(self.shown.shown),
             propensity=self._numbers("propensities", 1.0, size), reward=torch.from_numpy(self.shown.reward).double(),
-            user=torch.from_numpy(users), following=torch.from_numpy(following(users, hours, self.settings.policy.session_h)),
-            limits=self.limits,
+            user=users, following=torch.from_numpy(following(users.numpy(), hours, self.settings.policy.session_h)),
+            drawn_by=drawn_by, limits=self.limits,
         )  # fmt: skip
 
     def _column(self, name: str) -> pa.Array:

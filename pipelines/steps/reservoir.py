@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.hashing import id_hash, uniform
 from pipelines.hours import shift
 from pipelines.settings import Settings
-from pipelines.steps.example_batches import ExampleReader, Rows, last_revisions, with_labels
+from pipelines.steps.example_batches import ExampleReader, Rows, holds_unshown, last_revisions, with_labels
 from pipelines.steps.folds import in_gate_fold
 
 DAYS, AT_MOST = 30, 131_072
@@ -41,7 +41,7 @@ def untouched(settings: Settings, user_ids: pa.ChunkedArray, hour: str, until: s
 
 def _untouched(reader: ExampleReader, hour: str, until: str, at_most: int) -> pa.Table:
     ids = reader.examples.read([hour], pc.field("revision") == 0, ["example_id", "user_id", "negative_source"], hold=False)
-    if pc.any(pc.equal(ids["negative_source"], "sampled")).as_py():
+    if holds_unshown(ids):
         return _none(reader)
     ids = ids.filter(pa.array(untouched(reader.settings, ids["user_id"], hour, until)))
     chance = uniform(reader.settings.seed, _ROW, id_hash(ids["example_id"].to_pylist())) if len(ids) else np.zeros(0)

@@ -129,16 +129,16 @@ class SlateWorld:
 
 @pytest.fixture
 def make_slate_world() -> Callable[..., SlateWorld]:
-    def make(users: int = 40, per_user: int = 100, seed: int = 0) -> SlateWorld:
+    def make(users: int = 40, per_user: int = 100, seed: int = 0, drawn_by: tuple[float, ...] = (1.0,)) -> SlateWorld:
+        """drawn_by: of each policy that drew, in turn, the factor on the behavior logits."""
         random = np.random.default_rng(seed)
         behavior, quality = random.normal(size=(users, 5)), random.normal(size=(users, 5)) - 0.5
         world = SlateWorld(behavior, quality, None)  # type: ignore[arg-type]
         user = np.repeat(np.arange(users), per_user)
-        keys = behavior[user] + random.gumbel(size=(len(user), 5))
-        action = np.argsort(-keys, axis=1)[:, :3]
-        propensity = np.array(
-            [conditional_probabilities(behavior[u], tuple(a)) for u, a in zip(user, action, strict=True)]
-        )
+        policy = np.arange(len(user)) % len(drawn_by)
+        logits = behavior[user] * np.array(drawn_by)[policy, None]
+        action = np.argsort(-(logits + random.gumbel(size=(len(user), 5))), axis=1)[:, :3]
+        propensity = np.array([conditional_probabilities(row, tuple(a)) for row, a in zip(logits, action, strict=True)])
         chance = np.array(
             [[world.click_probability(u, tuple(a), k) for k in range(3)] for u, a in zip(user, action, strict=True)]
         )
@@ -146,13 +146,14 @@ def make_slate_world() -> Callable[..., SlateWorld]:
             user_vector=torch.from_numpy(quality[user][:, :2]).float(),
             candidates=torch.from_numpy(np.stack([behavior[user], quality[user]], axis=-1)).float(),
             mask=torch.ones(len(user), 5, dtype=torch.bool),
-            behavior_logits=torch.from_numpy(behavior[user]).float(),
+            behavior_logits=torch.from_numpy(logits).float(),
             action=torch.from_numpy(action),
             shown=torch.ones(len(user), 3, dtype=torch.bool),
             propensity=torch.from_numpy(propensity).float(),
             reward=torch.from_numpy((random.random(chance.shape) < chance).astype(np.float32)),
             user=torch.from_numpy(user),
             following=torch.full((len(user),), -1),
+            drawn_by=torch.from_numpy(policy),
             limits=SlateLimits.none(len(user), 5, 3),
         )
         return SlateWorld(behavior, quality, slates)

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.off_policy import bootstrap_t, cascade_doubly_robust, difference, propensity_audit, reward_interaction_ips, value
+from models.off_policy import (
+    bootstrap_t, cascade_doubly_robust, difference, evidence_weights, propensity_audit, reward_interaction_ips, value,
+)  # fmt: skip
 
 
 def test_rips_is_unbiased_where_the_truth_is_known(make_slate_world):
@@ -108,3 +110,38 @@ def test_a_missing_propensity_is_refused(make_slate_world):
     slates.propensity[0, 0] = torch.nan
     with pytest.raises(ValueError, match="1 are missing and 0 lie outside"):
         value(slates, slates.behavior_logits)
+
+
+def test_slates_of_a_far_policy_do_not_drown_those_of_a_near_one(make_slate_world):
+    """Half of the slates were drawn by a policy of the opposite taste: they add what they know, and take nothing away."""
+    covered, width = 0, {"both": 0.0, "as one": 0.0, "near": 0.0}
+    for seed in range(20):
+        world = make_slate_world(users=40, per_user=40, seed=seed, drawn_by=(1.0, -1.0))
+        target = world.behavior + 0.3 * world.quality
+        slates, logits = world.slates, world.logits_of(target)
+        near = slates.drawn_by == 0
+        as_one = dataclasses.replace(slates, drawn_by=torch.zeros_like(slates.drawn_by))
+        found = {
+            "both": value(slates, logits, resamples=300), "as one": value(as_one, logits, resamples=300),
+            "near": value(slates.rows(near), logits[near], resamples=300),
+        }  # fmt: skip
+        covered += found["both"].low <= world.true_value(target) <= found["both"].high
+        width = {name: width[name] + one.high - one.low for name, one in found.items()}
+        assert found["as one"].effective_sample_size < found["both"].effective_sample_size
+    assert covered >= 17  # of 20 at 95 %
+    assert width["both"] < 1.05 * width["near"] < 0.8 * width["as one"]
+
+
+def test_what_a_slate_counts_by_hand(make_slate_world):
+    """Slates of one policy count alike; of a uniform draw of the first of two that pay, each is worth (1/5) / sum of squared chances."""
+    world = make_slate_world(users=1, per_user=200, drawn_by=(1.0, 0.0))
+    slates, logits = world.slates, world.logits_of(world.behavior)
+    own = slates.drawn_by == 0
+    torch.testing.assert_close(evidence_weights(slates.rows(own), logits[own]), torch.ones(100, dtype=torch.double))
+    only_first = torch.zeros_like(slates.shown)
+    only_first[:, 0] = True
+    counts = evidence_weights(dataclasses.replace(slates, shown=only_first), logits)
+    chance = np.exp(world.behavior[0]) / np.exp(world.behavior[0]).sum()
+    share = (1 / 5) / (chance**2).sum()
+    assert counts[own].tolist() == pytest.approx([2 / (1 + share)] * 100, rel=1e-5)
+    assert counts[~own].tolist() == pytest.approx([2 * share / (1 + share)] * 100, rel=1e-5)

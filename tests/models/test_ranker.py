@@ -148,6 +148,17 @@ def test_calibration_mends_scale_and_level_of_each_task_and_keeps_the_order(make
         assert (found[raw[:, task].argsort(), task].diff() > -1e-5).all()
 
 
+def test_rows_of_one_label_calibrate_nothing(make_ranker_world):
+    """The maximum of their likelihood lies at infinity: a quiet hour would take every logit there."""
+    world = make_ranker_world(rows=400)
+    ranker = world.ranker()
+    labels = torch.zeros(400, 2)
+    labels[:200, 0], labels[:9, 1] = 1.0, 1.0
+    ranker.fit_calibration(dataclasses.replace(world.batch, labels=labels), world.items)
+    assert ranker.calibration_shift[0] != 0 and ranker.calibration_scale[0] != 1
+    assert ranker.calibration_shift[1] == 0 and ranker.calibration_scale[1] == 1
+
+
 def test_the_log_ratio_of_the_rate_moves_logits_and_retrieval_from_the_first_day(make_ranker_world):
     world = make_ranker_world(rows=50)
     plain = world.ranker()

@@ -23,7 +23,7 @@ def log(slates: int, seed: int = 0) -> LoggedSlates:
     return LoggedSlates(
         torch.randn(slates, 1, generator=generator), candidates, torch.ones(slates, 4, dtype=torch.bool), torch.zeros(slates, 4), action,
         torch.ones(slates, 2, dtype=torch.bool), propensity, paid, torch.arange(slates), torch.full((slates,), -1),
-        SlateLimits.none(slates, 4, 2),
+        torch.zeros(slates, dtype=torch.int64), SlateLimits.none(slates, 4, 2),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import torch
 from models.policies.base import PolicyConfig, RefreshSettings
 from models.policies.learners import make_policy
 from models.policies.refresh import refresh_policy
-from models.policy_gradient import independent_loss, prefix_weights, reinforce_loss, slate_kl
+from models.policy_gradient import expected_squares, independent_loss, prefix_weights, reinforce_loss, slate_kl
 from models.records import LoggedSlates, SlateLimits
 from models.slates import bound_logits
 
@@ -32,7 +32,8 @@ def every_slate(behavior: torch.Tensor, reward) -> tuple[LoggedSlates, torch.Ten
         torch.zeros(n, 1), torch.zeros(n, len(behavior), 1), torch.ones(n, len(behavior), dtype=torch.bool),
         behavior.expand(n, -1), action, torch.ones(n, 2, dtype=torch.bool), torch.stack([first, second], 1),
         torch.tensor([[reward(a[:1]), reward(a)] for a in action.tolist()], dtype=behavior.dtype),
-        torch.zeros(n, dtype=torch.int64), torch.full((n,), -1), SlateLimits.none(n, len(behavior), 2),
+        torch.zeros(n, dtype=torch.int64), torch.full((n,), -1), torch.zeros(n, dtype=torch.int64),
+        SlateLimits.none(n, len(behavior), 2),
     )  # fmt: skip
     return slates, first * second
 
@@ -64,7 +65,7 @@ def test_the_expected_gradient_of_independent_draws_is_that_of_the_set_they_make
     slates = LoggedSlates(
         torch.zeros(n, 1), torch.zeros(n, 3, 1), torch.ones(n, 3, dtype=torch.bool), behavior.expand(n, -1), action,
         torch.ones(n, 2, dtype=torch.bool), behavior.softmax(0)[action], pays[action], torch.zeros(n, dtype=torch.int64),
-        torch.full((n,), -1), SlateLimits.none(n, 3, 2),
+        torch.full((n,), -1), torch.zeros(n, dtype=torch.int64), SlateLimits.none(n, 3, 2),
     )  # fmt: skip
     losses = [independent_loss(target.expand(1, 3), slates.rows(slice(i, i + 1)), weight_cap=1e9) for i in range(n)]
     estimate = -sum(chance[i] * torch.autograd.grad(losses[i], target)[0] for i in range(n))
@@ -76,6 +77,19 @@ def test_prefix_weights_by_hand_and_zero_beyond_the_shown():
     propensity = torch.tensor([[0.25, 0.4, torch.nan]])
     weights = prefix_weights(target, propensity, torch.tensor([[True, True, False]]))
     torch.testing.assert_close(weights, torch.tensor([[2.0, 1.0, 0.0]]))
+
+
+def test_expected_squares_are_the_mean_of_the_squared_weights_where_one_position_is_shown():
+    behavior, other = torch.tensor([0.5, -0.3, 0.0, 1.0], dtype=torch.double), torch.tensor([0.1, 0.4, -0.8, 0.2], dtype=torch.double)
+    slates, chance = every_slate(behavior, lambda prefix: 0.0)
+    weight = (other.softmax(0) / behavior.softmax(0))[slates.action[:, 0]]
+    squares = expected_squares(other.expand(len(slates), -1), slates)
+    torch.testing.assert_close(squares[:, 0], (chance * weight.square()).sum().expand(len(slates)))
+    second = (squares[:, 1] / squares[:, 0]).unsqueeze(1)  # given the first item
+    left = torch.stack([other.expand(len(slates), -1), behavior.expand(len(slates), -1)]).scatter(
+        2, slates.action[:, :1].expand(2, -1, -1), -torch.inf
+    ).softmax(-1)  # fmt: skip
+    torch.testing.assert_close(second[:, 0], (left[0].square() / left[1].clamp(min=1e-300)).sum(-1))
 
 
 def test_slate_kl_equals_the_sum_over_slates():

@@ -21,7 +21,8 @@ def test_a_chain_of_two_slates_has_the_value_of_both():
     slates = LoggedSlates(
         first.float().unsqueeze(1), torch.tensor([0.0, 5.0]).expand(n, 1, 2), torch.ones(n, 1, dtype=torch.bool), torch.zeros(n, 1),
         torch.zeros(n, 1, dtype=torch.int64), torch.ones(n, 1, dtype=torch.bool), torch.ones(n, 1),
-        torch.where(first, 1.0, 3.0).unsqueeze(1), torch.arange(n), torch.where(first, torch.arange(n) + 1, -1), SlateLimits.none(n, 1, 1),
+        torch.where(first, 1.0, 3.0).unsqueeze(1), torch.arange(n), torch.where(first, torch.arange(n) + 1, -1),
+        torch.zeros(n, dtype=torch.int64), SlateLimits.none(n, 1, 1),
     )  # fmt: skip
     policy = make_policy(PolicyConfig(1, 2, hidden=16, learner="slate_q", discount=discount))
     policy.fit_statistics(slates.user_vector, slates.candidates, slates.mask)
@@ -75,7 +76,7 @@ class Sessions:
         following = torch.where(rows + users < n, rows + users, -1)
         shown, propensity = torch.ones(n, SIZE, dtype=torch.bool), torch.full((n, SIZE), 0.5)
         limits = SlateLimits.none(n, CANDIDATES, SIZE)
-        return LoggedSlates(*columns[:5], shown, propensity, columns[5], rows % users, following, limits), clicks
+        return LoggedSlates(*columns[:5], shown, propensity, columns[5], rows % users, following, torch.zeros_like(rows), limits), clicks
 
 
 def test_a_potential_changes_no_order_and_moves_every_value_by_itself():

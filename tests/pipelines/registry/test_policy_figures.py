@@ -29,7 +29,7 @@ def slates():
     return LoggedSlates(
         torch.zeros(SLATES, 1), features, torch.ones(SLATES, ITEMS, dtype=torch.bool), logits, action,
         torch.ones(SLATES, SIZE, dtype=torch.bool), propensity, PAYS.double()[action], torch.arange(SLATES), torch.full((SLATES,), -1),
-        limits,
+        torch.zeros(SLATES, dtype=torch.int64), limits,
     )  # fmt: skip
 
 

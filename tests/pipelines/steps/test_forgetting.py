@@ -99,17 +99,18 @@ def _always(settings, hours):
     return [all(fold[n] for fold in folds) for n in range(len(USERS))]
 
 
-def test_the_reservoir_has_the_labels_known_at_the_cut_off_and_keeps_to_its_size(settings, read):
+@pytest.mark.parametrize("source", ["sampled", "rated_low"])
+def test_the_reservoir_has_the_labels_known_at_the_cut_off_and_keeps_to_its_size(settings, read, source):
     hour, later = shift(CUTOFF, -3), shift(CUTOFF, 1)
     rows = [example(user, user, hour) for user in USERS]
     rows += [example(user, user, hour, 1.0, revision=1, arrived=shift(hour, 1)) for user in USERS[::2]]
     rows += [example(user, user, hour, 1.0, revision=1, arrived=later) for user in USERS[1::2]]
-    rows += [example(f"s{user}", user, shift(hour, 2), source="sampled") for user in USERS]
+    rows += [example(f"s{user}", user, shift(hour, 2), source=source) for user in USERS]
     reader = read(rows)
     found = reservoir(reader, CUTOFF)
     labels = dict(zip(found.user_ids.to_pylist(), found.batch.labels[:, 0].tolist(), strict=True))
     assert set(labels) == {user for user, kept in zip(USERS, in_gate_fold(settings, pa.array(USERS), CUTOFF), strict=True) if kept}
     assert labels == {user: float(USERS.index(user) % 2 == 0) for user in labels}, "what came after the cut-off is not known"
-    assert set(found.hours) == {hour}, "sampled negatives judge nothing"
+    assert set(found.hours) == {hour}, "what nobody was shown judges nothing"
     fewer = reservoir(reader, CUTOFF, at_most=9)
     assert len(fewer.user_ids) == 3 and set(fewer.user_ids.to_pylist()) < set(labels), "9 rows over 3 hours"
