@@ -147,8 +147,8 @@ def evidence_weights(slates: LoggedSlates, target_logits: Tensor) -> Tensor:
     drawn hardly moves what a slate counts, so that no large weight takes itself out.
     """
     squares = expected_squares(target_logits.double(), slates)  # (S, K)
-    policies = int(slates.drawn_by.max()) + 1 if len(slates) else 0
-    total, shown = (squares.new_zeros(policies, squares.shape[1]).index_add(0, slates.drawn_by, part) for part in (squares, slates.shown.double()))
+    empty = squares.new_zeros(int(slates.drawn_by.max()) + 1 if len(slates) else 0, squares.shape[1])  # (G, K)
+    total, shown = (empty.index_add(0, slates.drawn_by, part) for part in (squares, slates.shown.double()))
     found = (shown / total.clamp(min=1e-300) * _reward_shares(slates)).sum(1)[slates.drawn_by]
     return found / found.mean().clamp(min=1e-300)
 

@@ -67,8 +67,8 @@ def expected_squares(target_logits: Tensor, slates: LoggedSlates) -> Tensor:
 
     The product over j <= k of sum_a target(a)^2 / behavior(a); 0 where not shown.
     """
-    terms = []
-    target, behavior = (remaining_logits(logits, slates.action, slates.limits) for logits in (target_logits, slates.behavior_logits.double()))
+    terms, both = [], (target_logits, slates.behavior_logits.double())
+    target, behavior = (remaining_logits(logits, slates.action, slates.limits) for logits in both)
     for target_left, behavior_left in zip(target, behavior, strict=True):
         terms.append((2 * target_left.log_softmax(-1) - behavior_left.log_softmax(-1)).logsumexp(-1))
     return torch.stack(terms, dim=-1).cumsum(-1).exp() * slates.shown

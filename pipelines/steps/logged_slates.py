@@ -114,9 +114,8 @@ class SlateReader:
             yield Drawn(torch.from_numpy(where), users, item_state(self.catalogue, found, at, config.item_counters))
 
     def _slates(self, features: Tensor, user_vectors: Tensor) -> LoggedSlates:
-        users, drawn_by = (
-            torch.from_numpy(self._column(name).dictionary_encode().indices.to_numpy().astype(np.int64)) for name in ("user_id", "release_id")
-        )
+        codes = (self._column(name).dictionary_encode().indices.to_numpy() for name in ("user_id", "release_id"))
+        users, drawn_by = (torch.from_numpy(code.astype(np.int64)) for code in codes)
         size = self.shown.shown.shape[1]
         hours = np.array([hour_number(hour) for hour in self._column("hour").to_pylist()], dtype=np.int64)
         return LoggedSlates(

@@ -5,7 +5,13 @@ import pytest
 import torch
 
 from models.off_policy import (
-    bootstrap_t, cascade_doubly_robust, difference, evidence_weights, propensity_audit, reward_interaction_ips, value,
+    bootstrap_t,
+    cascade_doubly_robust,
+    difference,
+    evidence_weights,
+    propensity_audit,
+    reward_interaction_ips,
+    value,
 )  # fmt: skip
 
 
