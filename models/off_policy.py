@@ -120,7 +120,7 @@ def bootstrap_t(
     """(mean a slate, low, high), see `bootstrap_t_of_ratios`; counts: (S,) what each slate counts, by default 1."""
     _, user_row = np.unique(user, return_inverse=True)
     counts = np.ones(len(user)) if counts is None else counts
-    sums = np.stack([np.bincount(user_row, weights=part) for part in (per_slate * counts, counts)], 1)  # (U, 2)
+    sums = np.stack([np.bincount(user_row, part).astype(np.float64) for part in (per_slate * counts, counts)], 1)  # (U, 2)
     found = bootstrap_t_of_ratios(sums[:, None], np.ones(1), confidence, seed, resamples)
     return found.mean, found.low, found.high
 

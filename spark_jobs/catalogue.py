@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.hashing import id_hash
+from models.likers import Likers
 from models.records import ItemState, ItemTable
 from spark_jobs.contracts import COUNTERS
 from spark_jobs.counters import decayed, matrix, with_rates
@@ -114,8 +115,15 @@ def current_rows(items: pa.Table) -> pa.Table:
     return order.take(last)
 
 
-def item_state(catalogue: Catalogue, features: pa.Table, at: datetime, names: tuple[str, ...]) -> ItemState:
-    """Counters of every row decayed to ``at``, in the order of ``names``; an item nobody met has zeros."""
+@dataclass(frozen=True)
+class KnownItems(ItemState):
+    """The items' state with what pairs of user and item are described by."""
+
+    likers: Likers
+
+
+def item_state(catalogue: Catalogue, features: pa.Table, at: datetime, names: tuple[str, ...]) -> KnownItems:
+    """Counters of every row decayed to ``at``, in the order of ``names``, and likers; an item nobody met has zeros."""
     at_us = int(at.timestamp() * 1e6)
     counters = np.zeros((len(catalogue.ids) + 1, len(COUNTERS)))
     rows = catalogue.rows(features.column("item_id").combine_chunks())
@@ -124,7 +132,19 @@ def item_state(catalogue: Catalogue, features: pa.Table, at: datetime, names: tu
     first_seen_us[rows] = microseconds(features.column("first_seen"))
     counters[0], first_seen_us[0] = 0.0, 0
     age = torch.from_numpy(catalogue.age_h(np.arange(len(counters)), first_seen_us, at_us).astype(np.float32))
-    return ItemState(counters=torch.from_numpy(with_rates(counters, names).astype(np.float32)), age_h=age)
+    row, bucket, amount = liker_entries(features)
+    likers = Likers.of_counts(rows[row], bucket, amount, len(catalogue.ids))
+    return KnownItems(torch.from_numpy(with_rates(counters, names).astype(np.float32)), age, likers)
+
+
+def liker_entries(features: pa.Table) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """(row of the table, bucket, amount), (M,) each, of the column ``likers``; none for a table of before there were any."""
+    if "likers" not in features.column_names or not len(features):
+        return (np.zeros(0, dtype=np.int64),) * 3
+    column = features.column("likers").combine_chunks()
+    row, flat = pc.list_parent_indices(column).to_numpy().astype(np.int64), column.flatten()
+    bucket, amount = (flat.field(name).to_numpy(zero_copy_only=False).astype(np.int64) for name in ("bucket", "amount"))
+    return row, bucket, amount
 
 
 def fresh_items(catalogue: Catalogue, items: ItemState, fresh_hours: float) -> torch.Tensor:

@@ -24,6 +24,7 @@ def _required(name: str, kind: pa.DataType) -> pa.Field:
 counters = [pa.field(name, _f64) for name in COUNTERS]
 _first_seen = pa.field("first_seen", _ts)  # the earliest event that counted
 recent = pa.list_(pa.struct([("ts", _ts), ("event_id", _text), ("item_id", _text), ("weight", _f64), ("times", _f64)]))
+likers = pa.list_(pa.struct([("bucket", _i32), ("amount", _i32)]))  # who took to an item: models/likers.py
 known_history = pa.list_(pa.struct([("ts", _ts), ("item_id", _text), ("weight", _f64)]))
 met = pa.struct([("ts", _ts), ("times", _f64)])
 labels = pa.struct([(reaction, _f64) for reaction in REACTIONS])
@@ -122,7 +123,10 @@ _TABLES = [
     Table(
         "item_hour", "derived", ("item_id", "hour"),
         "What one hour added to the state of an item, decayed to the hour's end.",
-        pa.schema([_required("item_id", _text), _required("as_of", _ts), _first_seen, *counters, _required("hour", _text)]),
+        pa.schema([
+            _required("item_id", _text), _required("as_of", _ts), _first_seen, *counters, pa.field("likers", likers),
+            _required("hour", _text),
+        ]),
         partition=("hour",),
     ),
     Table(
@@ -134,7 +138,7 @@ _TABLES = [
     Table(
         "item_features", "derived", ("item_id",),
         "The fold of all increments of an item up to one hour: what scoring knows.",
-        pa.schema([_required("item_id", _text), _required("as_of", _ts), _first_seen, *counters]),
+        pa.schema([_required("item_id", _text), _required("as_of", _ts), _first_seen, *counters, pa.field("likers", likers)]),
         retention_days=7,
     ),
     Table(

@@ -18,12 +18,12 @@ from models.artifacts import load_policy, load_ranker
 from models.hashing import gumbel, id_hash
 from models.policies.base import SlatePolicy
 from models.ranker import Ranker
-from models.records import ItemState, KnownUser, SlateLimits, UserState
+from models.records import KnownUser, SlateLimits, UserState
 from models.retrieval import select_candidates
 from models.rewards import expected_reward, reward_log_odds
 from models.slates import bound_logits, bound_range, draw
 from spark_jobs.business_rules import BusinessRules
-from spark_jobs.catalogue import Catalogue, fresh_items
+from spark_jobs.catalogue import Catalogue, KnownItems, fresh_items
 from spark_jobs.item_rules import ItemRules, with_pinned
 from spark_jobs.ranker_inputs import cross_features
 
@@ -92,7 +92,7 @@ def load_release(folder: str | Path, release_id: str, task_rewards: Sequence[flo
 
 
 def retrieve(
-    release: Release, user_ids: Sequence[str], state: KnownUser, catalogue: Catalogue, items: ItemState, rules: DrawRules,
+    release: Release, user_ids: Sequence[str], state: KnownUser, catalogue: Catalogue, items: KnownItems, rules: DrawRules,
     of_items: ItemRules,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """Candidate rows (U, C) and mask: nearest by the towers, all fresh items, a few at random, the pinned; never what a rule forbids."""
@@ -101,7 +101,7 @@ def retrieve(
 
 
 def candidate_rows(
-    release: Release, user_ids: Sequence[str], state: KnownUser, catalogue: Catalogue, items: ItemState, rules: DrawRules,
+    release: Release, user_ids: Sequence[str], state: KnownUser, catalogue: Catalogue, items: KnownItems, rules: DrawRules,
     of_items: ItemRules, allowed: torch.Tensor, fresh: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
     """Candidate rows (U, C) and mask among what each user is allowed (U, N+1)."""
@@ -130,10 +130,10 @@ def _servable(catalogue: Catalogue, rules: DrawRules, of_items: ItemRules) -> to
 
 
 def describe(
-    release: Release, state: KnownUser, catalogue: Catalogue, items: ItemState, rows: torch.Tensor, mask: torch.Tensor
+    release: Release, state: KnownUser, catalogue: Catalogue, items: KnownItems, rows: torch.Tensor, mask: torch.Tensor
 ) -> Candidates:
     """The policy's inputs for given candidate rows: the same for a draw and for judging a release on logged candidates."""
-    cross = cross_features(state, catalogue, rows)
+    cross = cross_features(state, catalogue, items, rows)
     logits = release.ranker.score(state, rows, catalogue.table, items, cross)  # (U, C, T)
     names = release.ranker.config.item_counters
     counters = items.counters[rows]
@@ -164,7 +164,7 @@ def text_profiles(state: UserState, catalogue: Catalogue) -> torch.Tensor:
 
 
 @torch.no_grad()
-def slate_logits(release: Release, state: UserState, candidates: Candidates, items: ItemState, offset: torch.Tensor) -> torch.Tensor:
+def slate_logits(release: Release, state: UserState, candidates: Candidates, items: KnownItems, offset: torch.Tensor) -> torch.Tensor:
     """(U, C) float64: the policy's, or, for users without history, the week's popularity; plus the rules' offset, within the range."""
     policy, logit_range = release.policy, release.policy.config.logit_range
     learned = policy(candidates.user_vectors, candidates.features, candidates.mask)

@@ -1,8 +1,9 @@
 """Rows of the tables as the ranker's and the policy's inputs: one code for training, serving and evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -11,13 +12,15 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from models.likers import Likers
 from models.records import KnownUser, MetItems, RankerBatch, UserState
-from spark_jobs.catalogue import MICROSECONDS_AN_HOUR, Catalogue, microseconds
+from spark_jobs.catalogue import MICROSECONDS_AN_HOUR, Catalogue, KnownItems, microseconds
 from spark_jobs.contracts import COUNTERS, HISTORY
 from spark_jobs.counters import decayed, matrix, with_rates
 
 RELEVANCE = "query_match"
-CROSS = ("tag_affinity", "met_times", "met_freshness", RELEVANCE)
+LIKED_TOGETHER = ("liked_together", "liked_together_lately")
+CROSS = ("tag_affinity", "met_times", "met_freshness", *LIKED_TOGETHER, RELEVANCE)
 _MATCHED_AT_ONCE = 8192  # pairs of query and item
 
 
@@ -32,12 +35,21 @@ def user_states(users: pa.Table | pa.RecordBatch, catalogue: Catalogue, at: date
     return KnownUser(state.counters, state.history, state.history_age_h, state.history_weight, MetItems(*met))
 
 
+class KnownLikers(Protocol):
+    """Who had liked what before any instant."""
+
+    def parts(self, known_us: NDArray[np.int64], catalogue: Catalogue) -> "Iterator[tuple[NDArray[np.int64], Likers]]":
+        """Rows (of those known at these instants) that see the same, and what they see."""
+        ...
+
+
 def examples_batch(
-    examples: pa.Table, catalogue: Catalogue, names: tuple[str, ...], tasks: Sequence[str], *, corrections: bool = True
+    examples: pa.Table, catalogue: Catalogue, names: tuple[str, ...], tasks: Sequence[str], likers: KnownLikers, *, corrections: bool = True
 ) -> RankerBatch:
     """``training_examples`` rows as a batch. A late label enters as (+1, new labels) and (−1, previous labels): one positive net.
 
-    Raises ValueError where an example's history goes beyond its ``known_at``: a model of such rows predicts what it was told.
+    ``likers``: who had liked what before each example. Raises ValueError where an example's history goes beyond its ``known_at``: a model
+    of such rows predicts what it was told.
     """
     known_us = np.asarray(examples.column("known_at").cast(pa.int64()))
     user = _flat(examples.column("user"))
@@ -52,13 +64,30 @@ def examples_batch(
         item=item,
         item_counters=_floats(with_rates(matrix(_columns(_flat(examples.column("item")))), names)),
         item_age_h=_floats(age_h),
-        cross=_cross(affinity, *_met(examples.column("met"), known_us), query_match(catalogue, query, item)),
+        cross=_cross(
+            affinity, *_met(examples.column("met"), known_us), _liked_before(examples, known_us, state, item, likers, catalogue),
+            query_match(catalogue, query, item),
+        ),
         position=torch.from_numpy(np.asarray(examples.column("position")).astype(np.int64)),
         labels=_labels(examples.column("labels"), tasks),
         weight=torch.ones(len(examples)),
         query=query,
     )
     return _with_corrections(batch, examples.column("previous_labels"), tasks) if corrections else batch
+
+
+def _liked_before(
+    examples: pa.Table, known_us: NDArray[np.int64], state: UserState, item: torch.Tensor, likers: KnownLikers, catalogue: Catalogue
+) -> torch.Tensor:
+    """(B, 2) in the order of LIKED_TOGETHER. The examples of one user that know the same share a history, which is read once."""
+    codes = _flat(examples.column("user_id")).dictionary_encode().indices.to_numpy().astype(np.int64)
+    found = np.zeros((len(examples), len(LIKED_TOGETHER)), dtype=np.float32)
+    for rows, known in likers.parts(known_us, catalogue):
+        times, time = np.unique(known_us[rows], return_inverse=True)
+        _, first, user = np.unique(codes[rows] * len(times) + time, return_index=True, return_inverse=True)
+        history, weight = (part[torch.from_numpy(rows[first])].numpy() for part in (state.history, state.history_weight))
+        found[rows] = known.liked_together(history, weight, user, item.numpy()[rows])
+    return torch.from_numpy(found)
 
 
 def _check_known(recent: pa.Array, known_us: NDArray[np.int64]) -> None:
@@ -72,7 +101,9 @@ def _check_known(recent: pa.Array, known_us: NDArray[np.int64]) -> None:
         )
 
 
-def cross_features(user: KnownUser, catalogue: Catalogue, candidates: torch.Tensor, query: torch.Tensor | None = None) -> torch.Tensor:
+def cross_features(
+    user: KnownUser, catalogue: Catalogue, of_items: KnownItems, candidates: torch.Tensor, query: torch.Tensor | None = None
+) -> torch.Tensor:
     """(U, C, X) for item rows (U, C), and rows (U,) of what each user searched for."""
     affinity = tag_profiles(user, catalogue) @ catalogue.tags.T  # (U, N+1)
     items, order = user.met.items.sort(dim=1)
@@ -82,7 +113,10 @@ def cross_features(user: KnownUser, catalogue: Catalogue, candidates: torch.Tens
     match = torch.zeros(candidates.shape)
     if query is not None:
         match = query_match(catalogue, query.unsqueeze(1).expand_as(candidates).flatten(), candidates.flatten()).view_as(match)
-    return _cross(affinity.gather(1, candidates), user.met.times.gather(1, place) * there, user.met.age_h.gather(1, place), match)
+    owner = np.repeat(np.arange(len(candidates)), candidates.shape[1])
+    liked = of_items.likers.liked_together(user.history.numpy(), user.history_weight.numpy(), owner, candidates.flatten().numpy())
+    met = user.met.times.gather(1, place) * there, user.met.age_h.gather(1, place)
+    return _cross(affinity.gather(1, candidates), *met, torch.from_numpy(liked).view(*candidates.shape, -1), match)
 
 
 def query_match(catalogue: Catalogue, query: torch.Tensor, item: torch.Tensor) -> torch.Tensor:
@@ -93,9 +127,12 @@ def query_match(catalogue: Catalogue, query: torch.Tensor, item: torch.Tensor) -
     return found
 
 
-def _cross(affinity: torch.Tensor, times: torch.Tensor, age_h: torch.Tensor, match: torch.Tensor) -> torch.Tensor:
-    """(..., X) in the order of CROSS; ``times`` is 0 for an item never met. Freshness: 1 now, 1/2 after a day, 1/31 after a month."""
-    return torch.stack([affinity, times, (times > 0) / (1 + age_h / 24), match], dim=-1)
+def _cross(affinity: torch.Tensor, times: torch.Tensor, age_h: torch.Tensor, liked: torch.Tensor, match: torch.Tensor) -> torch.Tensor:
+    """(..., X) in the order of CROSS; ``times`` is 0 for an item never met. Freshness: 1 now, 1/2 after a day, 1/31 after a month.
+
+    liked: (..., 2).
+    """
+    return torch.stack([affinity, times, (times > 0) / (1 + age_h / 24), *liked.unbind(-1), match], dim=-1)
 
 
 def _met(met: pa.ChunkedArray, at_us: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -46,13 +46,25 @@ def with_label(feedback: DataFrame, items: DataFrame, terms: Sequence[RewardTerm
 
 
 def feedback_rewards(labelled: DataFrame, terms: Sequence[RewardTerm]) -> DataFrame:
-    """event_id, ``reward`` of the reaction and ``weight`` in [0, 1] for the user's history (reward over the largest term)."""
+    """event_id, ``reward`` of the reaction, ``weight`` in [0, 1] for the user's history (reward over the largest term), and ``liked``.
+
+    Somebody took to an item by a reaction that pays, with at least half of its full label.
+    """
     largest = max(abs(term.weight) * term.cap for term in terms)
     reward = F.lit(0.0)
     for term in terms:
         reward = F.when(F.col("type") == term.task, F.col("label") * F.lit(float(term.weight))).otherwise(reward)
     with_reward = labelled.withColumn("reward", reward)
-    return with_reward.select("event_id", "reward", F.greatest(F.lit(0.0), F.col("reward") / largest).alias("weight"))
+    weight = F.greatest(F.lit(0.0), F.col("reward") / largest).alias("weight")
+    return with_reward.select("event_id", "reward", weight, liked(terms).alias("liked"))
+
+
+def liked(terms: Sequence[RewardTerm]) -> Column:
+    """Whether a reaction with ``type`` and ``label`` pays at least half of what it can."""
+    found = F.lit(False)
+    for term in (term for term in terms if term.weight > 0):
+        found = F.when(F.col("type") == term.task, F.col("label") >= term.cap / 2).otherwise(found)
+    return found
 
 
 def labels_struct(label_of: Mapping[str, Column]) -> Column:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from models.records import ItemState, SlateLimits
-from spark_jobs.catalogue import Catalogue, build_catalogue, current_rows, item_state
+from models.records import SlateLimits
+from spark_jobs.catalogue import Catalogue, KnownItems, build_catalogue, current_rows, item_state
 from spark_jobs.contracts import DEFAULT_USER, TABLES
 from spark_jobs.drawing import (
     Draw,
@@ -56,7 +56,7 @@ class ScoringInputs:
 
     release: Release
     catalogue: Catalogue
-    items: ItemState
+    items: KnownItems
     rules: ItemRules
 
 

@@ -10,6 +10,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DoubleType, LongType, StringType, StructField, StructType
 
+from models.likers import BUCKETS
 from spark_jobs.contracts import COUNTED, COUNTERS, HALF_LIVES_H, MET
 from spark_jobs.histories import in_order
 
@@ -23,16 +24,16 @@ _ENTRIES = ArrayType(
 
 
 def event_deltas(impressions: DataFrame, feedback: DataFrame, rewards: DataFrame) -> DataFrame:
-    """One row an event: user_id, item_id, as_of, hour, type, reward, and the weight of its entry in the user's history.
+    """One row an event: user_id, item_id, as_of, hour, type, reward, the weight of its entry in the user's history, and liked.
 
-    ``rewards``: event_id, reward, weight for each feedback row (see ``rewards.feedback_rewards``).
+    ``rewards``: event_id, reward, weight, liked for each feedback row (see ``rewards.feedback_rewards``).
     """
     shown = impressions.select(
         "event_id", "user_id", "item_id", F.col("ts").alias("as_of"), "hour", F.lit("impression").alias("type"),
-        F.lit(0.0).alias("reward"), F.lit(0.0).alias("weight"),
+        F.lit(0.0).alias("reward"), F.lit(0.0).alias("weight"), F.lit(False).alias("liked"),
     )  # fmt: skip
     reacted = feedback.join(rewards, on="event_id", how="inner").select(
-        "event_id", "user_id", "item_id", F.col("ts").alias("as_of"), "hour", "type", "reward", "weight"
+        "event_id", "user_id", "item_id", F.col("ts").alias("as_of"), "hour", "type", "reward", "weight", "liked"
     )
     return shown.unionByName(reacted)
 
@@ -104,12 +105,31 @@ def recent_before(needs: DataFrame, entries: DataFrame) -> DataFrame:
     return recent(known.select("user_id", "cut", "known_from", *_HISTORY_ENTRY), "cut")
 
 
+def likers(events: DataFrame) -> DataFrame:
+    """item_id, hour and ``likers``: who took to the item in the hour, each user once, by bucket and sign of a hash (models/likers.py)."""
+    people = events.where("liked").select("item_id", "hour", "user_id").distinct()
+    hashed = F.xxhash64("user_id")
+    sign = F.when(F.shiftrightunsigned(hashed, 32) % 2 == 0, 1).otherwise(-1)
+    entries = people.withColumns({"bucket": F.pmod(hashed, F.lit(BUCKETS)).cast("int"), "amount": sign})
+    return _likers_summed(entries, "item_id", "hour")
+
+
+def likers_before(needs: DataFrame, deltas: DataFrame) -> DataFrame:
+    """For each (item_id, cut) of ``needs`` that anybody took to: ``likers`` as known at ``cut``."""
+    parts = deltas.select(F.col("item_id").alias("liked_item"), "known_from", F.explode("likers").alias("entry"))
+    known = needs.join(parts, on=(needs["item_id"] == parts["liked_item"]) & (parts["known_from"] <= needs["cut"]), how="inner")
+    return _likers_summed(known.select("item_id", "cut", "entry.bucket", "entry.amount"), "item_id", "cut")
+
+
+def _likers_summed(entries: DataFrame, *keys: str) -> DataFrame:
+    summed = entries.groupBy(*keys, "bucket").agg(F.sum("amount").cast("int").alias("amount")).where("amount <> 0")
+    return summed.groupBy(*keys).agg(F.array_sort(F.collect_list(F.struct("bucket", "amount"))).alias("likers"))
+
+
 def folded(touched: DataFrame, deltas: DataFrame, key: str) -> DataFrame:
-    """The cache rows of the ``touched`` (key, cut): counters and, for users, history, as of ``cut``."""
-    counters = counters_before(touched, deltas, key)
-    if key == "user_id":
-        counters = counters.join(recent_before(touched, unfolded_history(deltas)), on=[key, "cut"], how="left")
-    return counters.withColumnRenamed("cut", "as_of")
+    """The cache rows of the ``touched`` (key, cut): counters and history of users, counters and likers of items, as of ``cut``."""
+    more = recent_before(touched, unfolded_history(deltas)) if key == "user_id" else likers_before(touched, deltas)
+    return counters_before(touched, deltas, key).join(more, on=[key, "cut"], how="left").withColumnRenamed("cut", "as_of")
 
 
 def _first_seen() -> Column:

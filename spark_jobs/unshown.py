@@ -11,7 +11,7 @@ from itertools import accumulate
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from spark_jobs.rewards import RewardTerm, labels_struct
+from spark_jobs.rewards import RewardTerm, labels_struct, liked
 
 NEGATIVES_PER_POSITIVE = 4
 _POSITIVE = ("event_id", "user_id", "ts", "hour", "drawn_in", "cut")
@@ -45,10 +45,7 @@ def unshown_examples(reactions: DataFrame, log: Log, terms: Sequence[RewardTerm]
     tasks = [term.task for term in terms]
     named = reactions.where(F.col("type").isin([*tasks, "hide"]))
     events = _with_labels(named, terms, log.observed).withColumn("cut", cut).persist()
-    positive = F.lit(False)
-    for term in (term for term in terms if term.weight > 0):
-        positive = F.when(F.col("type") == term.task, F.col("label") >= term.cap / 2).otherwise(positive)
-    positives, low = events.where(positive), events.where(~positive)
+    positives, low = events.where(liked(terms)), events.where(~liked(terms))
     negatives = _not_met(positives.select(*_POSITIVE), log, seed)
     rank = F.row_number().over(Window.partitionBy("event_id").orderBy("draw"))
     negatives = negatives.withColumn("rank", rank).where(F.col("rank") <= NEGATIVES_PER_POSITIVE)

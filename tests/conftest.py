@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
+import numpy as np
 import pytest
 import yaml
 
@@ -13,6 +14,18 @@ START = "2026-11-10T08"
 
 hypothesis.settings.register_profile("recloop", deadline=None)  # a busy machine is no fault of an example
 hypothesis.settings.load_profile("recloop")
+
+
+@pytest.fixture
+def nobody_liked():
+    """Examples of before anybody took to anything."""
+    from models.likers import Likers
+
+    class Nobody:
+        def parts(self, known_us, catalogue):
+            yield np.arange(len(known_us)), Likers.none(len(catalogue.ids))
+
+    return Nobody()
 
 
 @pytest.fixture(scope="session")

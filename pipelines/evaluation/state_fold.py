@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from spark_jobs.contracts import COUNTERS, TABLES
 from spark_jobs.counters import decayed, matrix
 from spark_jobs.histories import History
+from spark_jobs.liker_counts import LikerCounts
 
 _NEVER = np.iinfo(np.int64).max
 
@@ -27,6 +28,7 @@ class StateFold:
         self._as_of: NDArray[np.int64] = np.zeros(0, dtype=np.int64)  # microseconds since 1970
         self._first_seen: NDArray[np.int64] = np.zeros(0, dtype=np.int64)  # microseconds since 1970
         self._recent: list[History] = []
+        self._likers = LikerCounts()
 
     def __contains__(self, key: str) -> bool:
         return key in self._row
@@ -49,6 +51,8 @@ class StateFold:
         if "recent" in self._schema.names:
             for row, entries in zip(rows, increments["recent"].to_pylist(), strict=True):
                 self._recent[row].add(entries or [])
+        if "likers" in self._schema.names:
+            self._likers.add(increments)
 
     def _grow(self, new: Sequence[str]) -> None:
         for key in new:
@@ -79,6 +83,8 @@ class StateFold:
         if "recent" in self._schema.names:
             recent = [self._recent[number].entries() if number >= 0 else None for number in row]
             columns["recent"] = pa.array(recent, self._schema.field("recent").type)
+        if "likers" in self._schema.names:
+            columns["likers"] = self._likers.column(columns[self.key], self._schema.field("likers").type)
         return pa.table([columns[name] for name in self._schema.names], schema=self._schema)
 
 

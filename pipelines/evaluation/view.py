@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from models.ranker import Ranker
-from models.records import ItemState, KnownUser, RankerBatch
+from models.records import KnownUser, RankerBatch
 from pipelines.evaluation.state_fold import StateFold
 from pipelines.hours import parse_hour
-from spark_jobs.catalogue import Catalogue, item_state
-from spark_jobs.ranker_inputs import CROSS, RELEVANCE, cross_features, query_match, user_states
+from spark_jobs.catalogue import Catalogue, KnownItems, item_state
+from spark_jobs.ranker_inputs import CROSS, cross_features, user_states
 
 PAIRS_AT_ONCE = 65_536
 
@@ -33,7 +33,8 @@ class View:
         items = {names: self.item_state(names) for names in {ranker.config.item_counters for ranker in rankers.values()}}
         for users, query, row, candidates in self._padded(part):
             known = {names: self.user_states(users, names) for names in {ranker.config.user_counters for ranker in rankers.values()}}
-            cross = {names: cross_features(state, self.catalogue, candidates, query) for names, state in known.items()}
+            any_items = next(iter(items.values()))  # likers are the same for rankers of any counters
+            cross = {names: cross_features(state, self.catalogue, any_items, candidates, query) for names, state in known.items()}
             for name, ranker in rankers.items():
                 seen, of_items = ranker.config.user_counters, items[ranker.config.item_counters]
                 scored = ranker.score(known[seen], candidates, self.catalogue.table, of_items, cross[seen], query)
@@ -44,10 +45,12 @@ class View:
         """The ranker's inputs for these rows one by one, with their ``label`` as the only task: what another model can learn from."""
         users, of_user = np.unique(part["user"].to_numpy(zero_copy_only=False), return_inverse=True)
         state, items = self.user_states(users.tolist(), names), self.item_state(names)
-        item, user = self._item_rows(part), torch.from_numpy(of_user)
-        cross = cross_features(state, self.catalogue, torch.arange(len(self.catalogue.ids) + 1).expand(len(users), -1))[user, item]
+        item, user, cross = self._item_rows(part), torch.from_numpy(of_user), torch.zeros(len(part), len(CROSS))
         query = torch.from_numpy(self.catalogue.query_rows(part["query"]))
-        cross[:, CROSS.index(RELEVANCE)] = query_match(self.catalogue, query, item)
+        for ids, asked, row, candidates in self._padded(part):
+            there = torch.from_numpy(row >= 0)
+            own = state.rows(torch.from_numpy(np.searchsorted(users, ids)))
+            cross[torch.from_numpy(row)[there]] = cross_features(own, self.catalogue, items, candidates, asked)[there]
         labels = torch.from_numpy(part["label"].to_numpy().astype(np.float32)).unsqueeze(1)
         top, weight = torch.zeros_like(item), torch.ones(len(part))
         return RankerBatch(state.rows(user), item, items.counters[item], items.age_h[item], cross, top, labels, weight, query)
@@ -64,7 +67,7 @@ class View:
         at = parse_hour(self.hour)
         return user_states(self.users.states(users, unknown_as_of=at), self.catalogue, at, names)
 
-    def item_state(self, names: tuple[str, ...]) -> ItemState:
+    def item_state(self, names: tuple[str, ...]) -> KnownItems:
         return item_state(self.catalogue, self.items.states(), parse_hour(self.hour), names)
 
     def _item_rows(self, part: pa.Table) -> torch.Tensor:

@@ -26,6 +26,7 @@ from pipelines.settings import Settings
 from pipelines.steps.candidates import RANKER
 from pipelines.steps.embed_items import encoder_spec
 from pipelines.steps.example_batches import ExampleReader
+from pipelines.steps.known_likers import LikersByHour
 from pipelines.steps.ranker_judging import judged_hours
 from pipelines.steps.ranker_learning import learn
 from spark_jobs.catalogue import Catalogue, build_catalogue, current_rows
@@ -99,6 +100,7 @@ class _Log:
         self._settings, self._tasks = settings, tasks
         self.examples = HeldHours(settings, "training_examples")
         self._increments = {name: HeldHours(settings, f"{name}_hour") for name in ("user", "item")}
+        self._likers = LikersByHour(settings, self._increments["item"], self.examples)
         self._items, self._vectors = read_table(settings, "items"), read_table(settings, "item_embeddings")
         self._updates = sorted(set(self._items["updated_hour"].to_pylist()))
         self._version, self._poisoned = encoder_spec(settings).version, frozenset(holds(settings, "poison"))
@@ -157,7 +159,7 @@ class _Log:
     def _learn(self) -> None:
         names = counter_names(self._settings.reward.tasks)
         catalogue = self._known_items(self.hour, inclusive=True)
-        reader = ExampleReader(self._settings, self.examples, catalogue, names, self._tasks, self._poisoned)
+        reader = ExampleReader(self._settings, self.examples, catalogue, self._likers, names, self._tasks, self._poisoned)
         learned = learn(reader, [self.hour], self._state, self._version)
         if learned is None:
             return

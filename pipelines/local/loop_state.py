@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.ranker import RankerConfig
-from models.records import ItemState, KnownUser
+from models.records import KnownUser
 from pipelines.errors import UserError
 from pipelines.hours import end_of
 from pipelines.lake import ledger
@@ -24,7 +24,7 @@ from pipelines.settings import Settings
 from pipelines.steps.business_rules import rules_of
 from pipelines.steps.score_users import STEP as SCORE_USERS
 from pipelines.steps.score_users import draw_rules
-from spark_jobs.catalogue import Catalogue, build_catalogue, current_rows, fresh_items, item_state
+from spark_jobs.catalogue import Catalogue, KnownItems, build_catalogue, current_rows, fresh_items, item_state
 from spark_jobs.drawing import DrawRules, allowed_items
 from spark_jobs.item_rules import ItemRules, item_rules
 from spark_jobs.ranker_inputs import user_states
@@ -35,7 +35,7 @@ class View:
     """Users and items as a system knows them at an instant: what its models go by."""
 
     users: KnownUser
-    items: ItemState
+    items: KnownItems
 
 
 @dataclass(frozen=True)

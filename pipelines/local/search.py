@@ -73,7 +73,7 @@ def search(settings: Settings, query: str, user_id: str | None = None, k: int = 
         raise UserError(f"nothing is known of user {user_id!r} up to {hour}; leave --user out for results that fit nobody in particular")
     asked = torch.from_numpy(catalogue.query_rows(pa.array([text])))
     rows = _retrieved(catalogue, asked)
-    cross = cross_features(view.users, catalogue, rows, asked)
+    cross = cross_features(view.users, catalogue, view.items, rows, asked)
     logits = release.ranker.score(view.users, rows, catalogue.table, view.items, cross, asked)
     reward = expected_reward(logits, rewards)[0]
     match = cross[0, :, CROSS.index(RELEVANCE)]

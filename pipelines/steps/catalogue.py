@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 MADE_BY = {
     "items": "ingest", "item_embeddings": "embed_items", "query_embeddings": "embed_items", "training_examples": "build_examples",
-    "user_features": "build_features", "item_features": "build_features",
+    "user_features": "build_features", "item_features": "build_features", "item_hour": "build_increments",
 }  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from pipelines.settings import Settings
 from pipelines.steps.bots import bot_rows, without_bots
 from pipelines.steps.folds import in_gate_fold
 from spark_jobs.catalogue import Catalogue
-from spark_jobs.ranker_inputs import concatenated, examples_batch
+from spark_jobs.ranker_inputs import KnownLikers, concatenated, examples_batch
 
 REPLAY_HOURS, CALIBRATION_ROWS = 6, 16_384
 _REPLAY_HOUR, _REPLAY_ROW = 52, 53  # streams of the hash
@@ -62,6 +62,7 @@ class ExampleReader:
     settings: Settings
     examples: HeldHours
     catalogue: Catalogue
+    likers: KnownLikers
     names: tuple[str, ...]
     tasks: tuple[str, ...]
     poisoned: frozenset[str] = frozenset()
@@ -167,7 +168,7 @@ class ExampleReader:
         return self._rows(table, corrections=False)
 
     def _rows(self, table: pa.Table, corrections: bool) -> Rows:
-        batch = examples_batch(table.combine_chunks(), self.catalogue, self.names, self.tasks, corrections=corrections)
+        batch = examples_batch(table.combine_chunks(), self.catalogue, self.names, self.tasks, self.likers, corrections=corrections)
         users, surfaces = (table[name].combine_chunks() for name in ("user_id", "surface"))
         return Rows(batch, users, table["hour"].to_numpy(), surfaces, table["item_first_seen"].is_valid().to_numpy())
 

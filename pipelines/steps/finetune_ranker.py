@@ -9,6 +9,7 @@ from pipelines.lake import ledger
 from pipelines.lake.held import HeldHours
 from pipelines.lake.holds import holds
 from pipelines.lake.metrics import Metric, write_metrics
+from pipelines.lake.tables import read_table
 from pipelines.registry.releases import production_before
 from pipelines.settings import Settings
 from pipelines.steps.candidates import RANKER, STATE, candidate_folder, note_version
@@ -75,12 +76,15 @@ def _learn(current: Attempt) -> Outcome:
 def example_reader(current: Attempt, encoder_version: str) -> "ExampleReader":
     """Examples at the ledger's version for the hour, for this encoder and the domain's tasks."""
     from pipelines.steps.example_batches import ExampleReader
+    from pipelines.steps.known_likers import LikersByHour
     from spark_jobs.counters import counter_names
 
     tasks = current.settings.reward.tasks
     settings, catalogue = current.settings, hour_catalogue(current, encoder_version)
-    examples = HeldHours(settings, "training_examples", input_version(current, "training_examples"))
-    return ExampleReader(settings, examples, catalogue, counter_names(tasks), tasks, frozenset(holds(settings, "poison")))
+    examples, increments = (HeldHours(settings, name, input_version(current, name)) for name in ("training_examples", "item_hour"))
+    features = read_table(settings, "item_features", version=input_version(current, "item_features"), columns=["item_id", "likers"])
+    likers = LikersByHour(settings, increments, examples, (current.hours[-1], features))
+    return ExampleReader(settings, examples, catalogue, likers, counter_names(tasks), tasks, frozenset(holds(settings, "poison")))
 
 
 def _register(

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.ranker import RankerConfig
-from models.records import ItemState, KnownUser, LoggedSlates, SlateLimits
+from models.records import KnownUser, LoggedSlates, SlateLimits
 from pipelines.hours import end_of, hour_number
 from pipelines.lake.tables import read_table
 from pipelines.settings import Settings
 from pipelines.steps.shown_slates import ShownSlates
-from spark_jobs.catalogue import Catalogue, item_state
+from spark_jobs.catalogue import Catalogue, KnownItems, item_state
 from spark_jobs.drawing import Release, describe, slate_logits
 from spark_jobs.ranker_inputs import user_states
 
@@ -40,7 +40,7 @@ class Drawn:
 
     where: Tensor
     users: KnownUser
-    items: ItemState
+    items: KnownItems
 
 
 @dataclass(frozen=True)

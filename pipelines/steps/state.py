@@ -61,7 +61,7 @@ def build_increments(spark: "SparkSession", attempt: Attempt) -> Outcome:
     """user_hour and item_hour of these hours: what each hour added, decayed to the hour's end."""
     from pyspark.sql import functions as F
 
-    from spark_jobs.state import counters_at, history_entries, recent, with_counters
+    from spark_jobs.state import counters_at, history_entries, likers, recent, with_counters
 
     with attempt.stage("compute and write"):
         found = events(spark, attempt).persist()
@@ -69,7 +69,8 @@ def build_increments(spark: "SparkSession", attempt: Attempt) -> Outcome:
         users = counters_at(counted, "user_id", end, "hour").join(
             recent(history_entries(found), "hour"), on=["user_id", "hour"], how="left"
         )
-        for key, frame in (("user_id", users), ("item_id", counters_at(counted, "item_id", end, "hour"))):
+        items = counters_at(counted, "item_id", end, "hour").join(likers(found), on=["item_id", "hour"], how="left")
+        for key, frame in (("user_id", users), ("item_id", items)):
             table = ENTITIES[key][0]
             rows = frame.withColumn("as_of", end)
             attempt.outputs[table] = replace_hours(rows, attempt.settings, table, attempt.hours, attempt.step)

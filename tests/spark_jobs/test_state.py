@@ -3,22 +3,27 @@
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from pyspark.sql import functions as F
 
-from spark_jobs.contracts import COUNTERS, MET
+from spark_jobs.contracts import COUNTERS, MET, TABLES
 from spark_jobs.histories import History
-from spark_jobs.state import counters_at, counters_before, folded, history_entries, recent, with_counters
+from spark_jobs.liker_counts import LikerCounts
+from spark_jobs.state import counters_at, counters_before, folded, history_entries, likers, recent, with_counters
 
 START = datetime(2026, 11, 10, 8, tzinfo=UTC)
-EVENT = "event_id string, user_id string, item_id string, as_of timestamp, hour string, type string, reward double, weight double"
+EVENT = (
+    "event_id string, user_id string, item_id string, as_of timestamp, hour string, type string, reward double, weight double, "
+    "liked boolean"
+)
 
 
 def events(rows):
     """(minutes after START, user, item, type, reward) as event rows."""
     times = [START + timedelta(minutes=minutes) for minutes, *_ in rows]
     return [
-        (f"e{n:04d}", user, item, at, at.strftime("%Y-%m-%dT%H"), kind, reward, reward)
+        (f"e{n:04d}", user, item, at, at.strftime("%Y-%m-%dT%H"), kind, reward, reward, reward >= 0.5)
         for n, (at, (_, user, item, kind, reward)) in enumerate(zip(times, rows, strict=True))
     ]
 
@@ -108,3 +113,37 @@ def test_an_item_that_was_dropped_and_is_met_again_counts_anew_in_one_pass_as_ho
     found = [entry.asDict() for entry in whole["recent"]]
     assert found == fold_in_memory.entries()
     assert [(entry["item_id"], entry["weight"], entry["times"]) for entry in found[-2:]] == [("dropped", 0.1, 1.0), ("kept", 0.8, 3.0)]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_likers_of_hours_fold_to_those_of_all_and_count_each_user_once_an_hour(spark, seed):
+    random = np.random.default_rng(seed)
+    minutes = sorted(random.integers(0, 180, 300).tolist())
+    rows = [(m, f"u{random.integers(30)}", f"i{random.integers(4)}", "click", float(random.random())) for m in minutes]
+    found = spark.createDataFrame(events(rows), EVENT)
+    end = F.to_timestamp(F.concat("hour", F.lit(":00:00Z"))) + F.expr("INTERVAL 1 HOUR")
+    hours = stored(spark, likers(found).withColumn("as_of", end))
+    counted = hours.withColumn("first_seen", F.col("as_of")).withColumns({name: F.lit(0.0) for name in COUNTERS}).drop("hour")
+    whole, state = None, None
+    for hour in range(3):
+        at, own = START + timedelta(hours=hour + 1), counted.where(F.col("as_of") == F.lit(START + timedelta(hours=hour + 1)))
+        for_items = [own if state is None else own.unionByName(state), counted.where(F.col("as_of") <= F.lit(at))]
+        touched = [frame.select("item_id").distinct().withColumn("cut", F.lit(at)) for frame in for_items]
+        state, whole = (
+            stored(spark, folded(of, frame.withColumn("known_from", F.col("as_of")), "item_id"))
+            for of, frame in zip(touched, for_items, strict=True)
+        )
+        assert {row["item_id"]: row["likers"] for row in state.collect()} == {row["item_id"]: row["likers"] for row in whole.collect()}
+    once = {(item, user, minute // 60) for minute, user, item, _, reward in rows if reward >= 0.5}
+    in_memory = LikerCounts()
+    in_memory.add(hours.toArrow())
+    kind = TABLES["item_features"].schema.field("likers").type
+    for row in whole.collect():
+        people = [user for item, user, _ in once if item == row["item_id"]]
+        amounts = [entry["amount"] for entry in row["likers"]]
+        assert sum(abs(amount) for amount in amounts) <= len(people) and (sum(amounts) - len(people)) % 2 == 0
+        assert [entry["bucket"] for entry in row["likers"]] == sorted({entry["bucket"] for entry in row["likers"]})
+        assert in_memory.column(pa.array([row["item_id"]]), kind).to_pylist()[0] == [entry.asDict() for entry in row["likers"]]
+    alone = spark.createDataFrame(events([(0, "u7", "i", "click", 1.0), (9, "u7", "i", "click", 1.0), (3, "u8", "i", "click", 0.2)]), EVENT)
+    ((entry,),) = [row["likers"] for row in likers(alone).collect()]
+    assert abs(entry["amount"]) == 1, "one user, twice in the hour; the other did not take to it"

@@ -96,13 +96,13 @@ def _example(number, at, **values):
 
 
 @pytest.fixture
-def by(settings, catalogue, champion):
+def by(settings, catalogue, champion, nobody_liked):
     """Rows whose labels are what production's ranker, once calibrated by them, takes them for."""
     folder, random = release_folder(settings, champion.release_id) / "ranker", np.random.default_rng(4)
     ranker, items = load_ranker(folder), random.choice(ITEMS, 2000)
     rows = [_example(n, end_of(START), item_id=item, item={"clicks_24h": n % 50}) for n, item in enumerate(items)]
     table = pa.Table.from_pylist(rows, schema=TABLES["training_examples"].schema)
-    batch = examples_batch(table, catalogue, ranker.config.user_counters, ranker.config.tasks)
+    batch = examples_batch(table, catalogue, ranker.config.user_counters, ranker.config.tasks, nobody_liked)
     chance = ranker(batch, catalogue.table).sigmoid().detach()
     batch = replace(batch, labels=(torch.rand(chance.shape, generator=torch.Generator().manual_seed(0)) < chance).float())
     ranker.fit_calibration(batch, catalogue.table)

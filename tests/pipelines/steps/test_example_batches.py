@@ -52,13 +52,13 @@ def version(write):
 
 
 @pytest.fixture
-def reader(settings, version):
+def reader(settings, version, nobody_liked):
     def make(**ranker):
         own = settings.model_copy(update={"ranker": settings.ranker.model_copy(update=ranker)})
         item = {"item_id": "i", "updated_hour": START, "title": "i", "available": True, "published_at": end_of(START)}
         items = pa.Table.from_pylist([item], schema=TABLES["items"].schema)
         catalogue = build_catalogue(items, TABLES["item_embeddings"].schema.empty_table(), "none")
-        return ExampleReader(own, HeldHours(own, "training_examples", version), catalogue, ("clicks_24h",), TASKS)
+        return ExampleReader(own, HeldHours(own, "training_examples", version), catalogue, nobody_liked, ("clicks_24h",), TASKS)
 
     return make
 

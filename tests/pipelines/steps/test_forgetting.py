@@ -33,13 +33,13 @@ def example(name, user, hour, click=0.0, counter=0.0, revision=0, arrived=None, 
 
 
 @pytest.fixture
-def read(settings, write):
+def read(settings, write, nobody_liked):
     def make(rows):
         item = {"item_id": "i", "updated_hour": START, "title": "i", "available": True, "published_at": end_of(START)}
         items = pa.Table.from_pylist([item], schema=TABLES["items"].schema)
         catalogue = build_catalogue(items, TABLES["item_embeddings"].schema.empty_table(), "none")
         examples = HeldHours(settings, "training_examples", write("training_examples", rows))
-        return ExampleReader(settings, examples, catalogue, NAMES, ("click",))
+        return ExampleReader(settings, examples, catalogue, nobody_liked, NAMES, ("click",))
 
     return make
 

@@ -37,7 +37,7 @@ def example(number, user, hour, revision=0, click=0.0, arrived=None):
 
 
 @pytest.fixture
-def make_reader(settings, write):
+def make_reader(settings, write, nobody_liked):
     """Hour k shows each user one item; the clicks of hour 1 come in hour 3. A row is known again by its counter."""
 
     def make(poisoned=()):
@@ -48,7 +48,7 @@ def make_reader(settings, write):
         items = pa.Table.from_pylist([item | {"item_id": f"i{n}"} for n in range(3)], schema=TABLES["items"].schema)
         catalogue = build_catalogue(items, TABLES["item_embeddings"].schema.empty_table(), "none")
         own = settings.model_copy(update={"ranker": settings.ranker.model_copy(update={"batch_size": 16, "dim": 4, "hidden": 8})})
-        return ExampleReader(own, HeldHours(own, "training_examples", version), catalogue, NAMES, TASKS, frozenset(poisoned))
+        return ExampleReader(own, HeldHours(own, "training_examples", version), catalogue, nobody_liked, NAMES, TASKS, frozenset(poisoned))
 
     return make
 
