@@ -48,8 +48,8 @@ def contenders(names: Sequence[str], popular: str) -> list[Contender]:
     return [
         Contender("popularity", lambda _, **__: Popularity(columns), {}),
         *(
-            Contender(name, partial(_lambdarank, text), lambdarank.DEFAULT, lambdarank.DIMENSIONS)
-            for name, text in (("LambdaRank on the same counters", False), ("LambdaRank with text and history too", True))
+            Contender(name, partial(_lambdarank, likeness), lambdarank.DEFAULT, lambdarank.DIMENSIONS)
+            for name, likeness in (("LambdaRank on the same counters", False), ("LambdaRank with text, history and co-likes too", True))
         ),
         Contender("River logistic regression", lambda _, rate: RiverRegression(rate), {"rate": 0.01}, rates),
         Contender("Vowpal Wabbit", lambda _, arguments: vowpal.VowpalWabbit(arguments), vowpal.DEFAULT, vowpal.DIMENSIONS),
@@ -57,8 +57,8 @@ def contenders(names: Sequence[str], popular: str) -> list[Contender]:
     ]  # fmt: skip
 
 
-def _lambdarank(text: bool, _: PeerLog, **setting: Any) -> Peer:
-    return lambdarank.LambdaRank(text, **setting)
+def _lambdarank(likeness: bool, _: PeerLog, **setting: Any) -> Peer:
+    return lambdarank.LambdaRank(likeness, **setting)
 
 
 def search(default: Setting, dimensions: Dimensions, figure: Callable[[Setting], float]) -> Chosen:

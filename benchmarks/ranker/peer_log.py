@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.ranker.peers.candidates import Candidates, Floats, Ints, Peer, counters, similarities
+from benchmarks.ranker.peers.candidates import Candidates, Floats, Ints, Peer, counters, likeness
 from models.metrics import auc_sums
 from pipelines.evaluation.walk import ScoredHour
 from spark_jobs.catalogue import Catalogue
@@ -26,7 +26,7 @@ class PeerLog:
         return PeerLog([one for one in self.hours if one[0].hour < hour], self.vectors)
 
     def save(self, path: Path) -> None:
-        names = ("counters", "text", "group", "item", "user", "history")
+        names = ("counters", "likeness", "group", "item", "user", "history")
         parts = {name: np.concatenate([getattr(hour[0], name) for hour in self.hours]) for name in names}
         np.savez(
             path, hour=[hour[0].hour for hour in self.hours], n=[len(hour[1]) for hour in self.hours],
@@ -39,7 +39,7 @@ class PeerLog:
         with np.load(path) as found:
             kept = dict(found)
         by_user = np.split(kept["history"], np.cumsum(kept["users"])[:-1])
-        names = ("counters", "text", "group", "item", "user", "label", "rows")
+        names = ("counters", "likeness", "group", "item", "user", "label", "rows")
         parts = {name: np.split(kept[name], np.cumsum(kept["n"])[:-1]) for name in names}
         hours = list[Hour]()
         for number, hour in enumerate(kept["hour"]):
@@ -60,7 +60,7 @@ class Recorder:
         first, user = np.unique(hour.part["user"].to_numpy(zero_copy_only=False), return_index=True, return_inverse=True)[1:]
         group = np.unique(hour.part["impression_id"].to_numpy(zero_copy_only=False), return_inverse=True)[1]
         known = Candidates(
-            hour.hour, counters(batch), similarities(batch, catalogue.table.vectors), group, own_row[batch.item.numpy()], user,
+            hour.hour, counters(batch), likeness(batch, catalogue.table.vectors), group, own_row[batch.item.numpy()], user,
             own_row[batch.user.history.numpy()[first]],
         )  # fmt: skip
         self._hours.append((known, hour.part["label"].to_numpy(), hour.rows))

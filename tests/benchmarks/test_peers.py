@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.ranker.peers.candidates import RunningScale, similarities
+from benchmarks.ranker.peers.candidates import RunningScale, counters, likeness
 from benchmarks.ranker.peers.nrms import NRMS, WIDTH, NRMSHead, positives_with_negatives
 from benchmarks.ranker.peers.simple import Popularity
 from benchmarks.ranker.peers.vowpal import as_text
 from models.metrics import auc
 from models.records import RankerBatch, UserState
+from spark_jobs.ranker_inputs import CROSS, LIKED_TOGETHER
 
 
 def test_popularity_takes_the_half_life_that_ordered_best_so_far(hour):
@@ -80,16 +81,18 @@ def test_nrms_learns_that_people_take_what_is_like_their_history_and_nothing_fro
     assert np.mean(areas) == pytest.approx(0.5, abs=0.06) if shuffled else np.mean(areas) > 0.9
 
 
-def test_similarities_of_text_and_history_by_hand():
+def test_likeness_of_text_history_and_likers_by_hand():
     """Texts point east, north, west and south, so their mean is nothing. The history is north a day ago, east just now."""
     vectors = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 3.0], [-2.0, 0.0], [0.0, -3.0]])
     user = UserState(
         torch.zeros(3, 1), torch.tensor([[0, 2, 1], [0, 2, 1], [0, 0, 0]]), torch.tensor([[0.0, 24.0, 0.0]] * 3), torch.ones(3, 3)
     )
-    none = torch.zeros(3)
+    none, cross = torch.zeros(3), torch.zeros(3, len(CROSS))
+    cross[:, [CROSS.index(name) for name in LIKED_TOGETHER]] = torch.tensor([[0.25, 0.5], [0.0, 0.0], [0.125, 0.0]])
     item = torch.tensor([1, 3, 1])  # east, west, and east for somebody without history
-    batch = RankerBatch(user, item, torch.zeros(3, 1), none, torch.zeros(3, 1), none.long(), torch.zeros(3, 1), none, none.long())
-    found = similarities(batch, vectors)
-    assert found[0] == pytest.approx([1 / 2, 1 / 1.5, 0.0, 2.0])  # nearest *other* item is north
-    assert found[1] == pytest.approx([-1 / 2, -1 / 1.5, 0.0, 2.0])
-    assert found[2] == pytest.approx([0.0, 0.0, -1.0, 0.0])
+    batch = RankerBatch(user, item, torch.zeros(3, 1), none, cross, none.long(), torch.zeros(3, 1), none, none.long())
+    found = likeness(batch, vectors)
+    assert found[0] == pytest.approx([1 / 2, 1 / 1.5, 0.0, 2.0, 0.25, 0.5])  # nearest *other* item is north
+    assert found[1] == pytest.approx([-1 / 2, -1 / 1.5, 0.0, 2.0, 0.0, 0.0])
+    assert found[2] == pytest.approx([0.0, 0.0, -1.0, 0.0, 0.125, 0.0])
+    assert counters(batch).shape == (3, 3 + len(CROSS) - len(LIKED_TOGETHER)) and not counters(batch).any()

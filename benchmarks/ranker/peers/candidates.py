@@ -13,9 +13,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from models.records import RankerBatch
+from spark_jobs.ranker_inputs import CROSS, LIKED_TOGETHER
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+_LIKED = torch.tensor([name in LIKED_TOGETHER for name in CROSS])
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Candidates:
 
     hour: str
     counters: Floats  # (n, F) in the order of ``counters``
-    text: Floats  # (n, 4) in the order of ``similarities``
+    likeness: Floats  # (n, 6) in the order of ``likeness``
     group: Ints  # (n,) the candidate set, numbered from 0 within the hour
     item: Ints  # (n,)
     user: Ints  # (n,) row of history
@@ -40,13 +42,15 @@ class Peer(Protocol):
 
 
 def counters(batch: RankerBatch) -> Floats:
-    """(n, F): item counters, item age, user counters, tag affinity, and how often and how lately the user met the item."""
-    parts = (batch.item_counters, batch.item_age_h.unsqueeze(1), batch.user.counters, batch.cross)
+    """(n, F): item counters, item age, user counters, tag affinity, how often and how lately the user met the item, match of the search."""
+    parts = (batch.item_counters, batch.item_age_h.unsqueeze(1), batch.user.counters, batch.cross[:, ~_LIKED])
     return torch.cat(parts, 1).double().numpy()
 
 
-def similarities(batch: RankerBatch, vectors: torch.Tensor) -> Floats:
-    """(n, 4): cosine of the text to mean, recency-weighted mean and nearest other item of the history, and the history's length."""
+def likeness(batch: RankerBatch, vectors: torch.Tensor) -> Floats:
+    """(n, 6): cosine of the text to mean, recency-weighted mean and nearest other item of the history, and the history's length; likeness
+    by who liked both, to the history and to its newest items.
+    """
     units = F.normalize(vectors - vectors[1:].mean(0), dim=1) * (vectors.abs().sum(1, keepdim=True) > 0)
     found = []
     for start in range(0, len(batch), 8192):
@@ -61,7 +65,7 @@ def similarities(batch: RankerBatch, vectors: torch.Tensor) -> Floats:
             (cosine * there).sum(1) / count.clamp(min=1), (cosine * recency).sum(1) / recency.sum(1).clamp(min=1e-6),
             cosine.masked_fill(~other, -1.0).amax(1), count.float(),
         ], 1))  # fmt: skip
-    return torch.cat(found).double().numpy()
+    return torch.cat([torch.cat(found), batch.cross[:, _LIKED]], 1).double().numpy()
 
 
 class RunningScale:

@@ -25,10 +25,10 @@ DIMENSIONS = (
 
 
 class LambdaRank:
-    """Refitted every ``every_h`` hours on ``days`` days. ``text``: sees similarities of text and history too."""
+    """Refitted every ``every_h`` hours on ``days`` days. ``likeness``: sees how like the history an item is, too."""
 
-    def __init__(self, text: bool, rounds: int, every_h: int, days: int, **parameters: object) -> None:
-        self._text, self._rounds, self._every_h, self._days = text, rounds, every_h, days
+    def __init__(self, likeness: bool, rounds: int, every_h: int, days: int, **parameters: object) -> None:
+        self._likeness, self._rounds, self._every_h, self._days = likeness, rounds, every_h, days
         self._parameters = {"verbose": -1, "seed": 1, "deterministic": True, "force_row_wise": True} | parameters
         self._seen: deque[tuple[str, Floats, Floats, Ints]] = deque()
         self._model: lightgbm.Booster | None = None
@@ -48,7 +48,7 @@ class LambdaRank:
             self._fit(candidates.hour)
 
     def _features(self, candidates: Candidates) -> Floats:
-        return np.concatenate([candidates.counters, candidates.text], axis=1) if self._text else candidates.counters
+        return np.concatenate([candidates.counters, candidates.likeness], axis=1) if self._likeness else candidates.counters
 
     def _fit(self, hour: str) -> None:
         import lightgbm
