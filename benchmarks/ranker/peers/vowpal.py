@@ -3,9 +3,9 @@
 import numpy as np
 
 from benchmarks.ranker.peers.candidates import Candidates, Floats, RunningScale
-from spark_jobs.ranker_inputs import CROSS
+from spark_jobs.ranker_inputs import CROSS, LIKED_TOGETHER
 
-PAIRS = len(CROSS)  # the last columns of the counters are about user and item together
+PAIRS = len(CROSS) - len(LIKED_TOGETHER)  # the last columns of the counters are about user and item together
 DEFAULT = {"arguments": ""}  # adaptive, normalized, invariant steps with rate 0.5, as VW has them
 DIMENSIONS = (({"arguments": "-l 0.1"}, {"arguments": "-l 0.02"}, {"arguments": "-q iu"}, {"arguments": "-q iu -l 0.1"}),)
 
