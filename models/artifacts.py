@@ -59,6 +59,10 @@ def write_folder(folder: Path | str, texts: Mapping[str, str], tensors: Mapping[
 
 
 def _with_weights(module: Module, folder: Path | str) -> Module:
-    module.load_state_dict(load_file(Path(folder) / WEIGHTS))
+    try:
+        module.load_state_dict(load_file(Path(folder) / WEIGHTS))
+    except RuntimeError as error:
+        found = " ".join(str(error).split())
+        raise ValueError(f"{folder} was saved by another version of recloop ({found[:200]}); begin a new root from the log") from None
     module.eval()
     return module

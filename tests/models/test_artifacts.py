@@ -40,3 +40,10 @@ def test_a_save_that_fails_leaves_the_earlier_model(tmp_path, monkeypatch):
         save_policy(make_policy(PolicyConfig(5, 5)), tmp_path / "policy")
     assert load_policy(tmp_path / "policy").config.user_dim == 2
     assert [p.name for p in tmp_path.iterdir()] == ["policy"]
+
+
+def test_weights_of_another_version_are_refused_in_one_line(tmp_path):
+    save_policy(make_policy(PolicyConfig(2, 3)), tmp_path / "policy")
+    (tmp_path / "policy" / "config.json").write_text(PolicyConfig(2, 4).to_json())
+    with pytest.raises(ValueError, match=r"policy was saved by another version of recloop \(.*\); begin a new root from the log"):
+        load_policy(tmp_path / "policy")
