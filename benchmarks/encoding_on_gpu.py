@@ -27,7 +27,7 @@ from models.records import ItemTable, LoggedSlates, RankerBatch, SlateLimits, Us
 from models.slates import conditional_log_probs
 from models.training import FinetuneSettings, TrainState, finetune
 
-PAIRS, TOKENS, BATCHES, LIMIT = 7, 64, (256, 1024, 4096), 2.0
+PAIRS, TOKENS, BATCHES, LIMIT = 15, 64, (256, 1024, 4096), 2.0
 ROWS, SLATES, CANDIDATES, SIZE = 100_000, 2048, 100, 10
 
 
