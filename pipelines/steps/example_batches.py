@@ -1,5 +1,6 @@
 """Training examples read from the lake as batches: an hour's fresh rows, a replay sample with final labels, gate rows."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ from pipelines.steps.folds import in_gate_fold
 from spark_jobs.catalogue import Catalogue
 from spark_jobs.ranker_inputs import KnownLikers, concatenated, examples_batch
 
-REPLAY_HOURS, CALIBRATION_ROWS = 6, 16_384
+REPLAY_HOURS, CALIBRATION_ROWS = 6, 32_768
 _REPLAY_HOUR, _REPLAY_ROW = 52, 53  # streams of the hash
 
 
@@ -107,12 +108,13 @@ class ExampleReader:
         """
         finals, last = self._final_labels(hours), hours[-1]
         gate, others = self._fold(last, gate=True), self._fold(last, gate=False)
+        share = CALIBRATION_ROWS / max(1, self.count(hours))  # of every hour: rows of quiet hours are others than those of busy ones
         parts: list[tuple[pa.Table, pa.Table]] = []
         for hour in hours:
             table = self._impressions(hour)
             if holds_unshown(table):
                 table = table.slice(0, 0)
-            parts.append((self._final(table, finals, gate), self._final(table, finals, others, CALIBRATION_ROWS // len(hours))))
+            parts.append((self._final(table, finals, gate), self._final(table, finals, others, math.ceil(share * len(table)))))
         judging, calibrating = (self._rows(pa.concat_tables(tables), corrections=False) for tables in zip(*parts, strict=True))
         return Window(judging, calibrating.batch)
 

@@ -16,7 +16,7 @@ from pipelines.steps.logged_slates import SlateReader
 from pipelines.steps.policy_judging import SlateLog
 from spark_jobs.drawing import Release, load_release
 
-BISECTIONS, SLATES = 5, 1024
+BISECTIONS, SLATES, EVERY = 5, 1024, 4
 
 
 @dataclass(frozen=True)
@@ -44,23 +44,24 @@ def served(settings: Settings, log: SlateLog | None, learned: Ranker, champion: 
         return Reached(learned, 1.0, 0.0, 0.0)
     rewards = tuple(term.weight for term in settings.reward.terms)
     production = load_release(release_folder(settings, champion.release_id), champion.release_id, rewards)
-    way = _Way(slates, learned, by, log.catalogue.table, production, slates.composed(production).logits)
+    some = by.rows(slice(None, None, EVERY))  # on the way; where it ends all calibrate
+    way = _Way(slates, learned, some, log.catalogue.table, production, slates.composed(production).logits)
     judging = log.judging()
     rule, slates_there = settings.policy, len(judging.shown) if judging else 0
 
     def holds(reached: Reached) -> bool:
         return reached.kl <= rule.reach and reached.effective * slates_there >= rule.least_effective
 
-    best = way.at(1.0)
-    if holds(best):
-        return best
-    best, low, high = way.at(0.0), 0.0, 1.0
-    for _ in range(BISECTIONS):
+    best, low, high = way.at(1.0), 0.0, 1.0
+    whole = holds(best)
+    best = best if whole else way.at(0.0)
+    for _ in range(0 if whole else BISECTIONS):
         middle = way.at((low + high) / 2)
         if holds(middle):
             best, low = middle, middle.share
         else:
             high = middle.share
+    best.ranker.fit_calibration(by, log.catalogue.table)
     return best
 
 

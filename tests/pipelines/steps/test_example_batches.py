@@ -9,6 +9,7 @@ import pytest
 
 from pipelines.hours import end_of, parse_hour, shift
 from pipelines.lake.held import HeldHours
+from pipelines.steps import example_batches
 from pipelines.steps.example_batches import ExampleReader
 from pipelines.steps.folds import in_gate_fold
 from spark_jobs.catalogue import build_catalogue
@@ -53,12 +54,12 @@ def version(write):
 
 @pytest.fixture
 def reader(settings, version, nobody_liked):
-    def make(**ranker):
+    def make(examples=version, **ranker):
         own = settings.model_copy(update={"ranker": settings.ranker.model_copy(update=ranker)})
         item = {"item_id": "i", "updated_hour": START, "title": "i", "available": True, "published_at": end_of(START)}
         items = pa.Table.from_pylist([item], schema=TABLES["items"].schema)
         catalogue = build_catalogue(items, TABLES["item_embeddings"].schema.empty_table(), "none")
-        return ExampleReader(own, HeldHours(own, "training_examples", version), catalogue, nobody_liked, ("clicks_24h",), TASKS)
+        return ExampleReader(own, HeldHours(own, "training_examples", examples), catalogue, nobody_liked, ("clicks_24h",), TASKS)
 
     return make
 
@@ -151,3 +152,13 @@ def test_of_an_hour_with_more_rows_than_may_teach_the_newest_do(settings, reader
     version = write("training_examples", same)
     taught = replace(taught, examples=HeldHours(settings, "training_examples", version))
     assert sum(len(taught.fresh(shift(hour, 1), gate).user_ids) for gate in (True, False)) == 1200, "no order: all of them"
+
+
+def test_what_calibrates_holds_of_every_hour_the_same_share(reader, write, monkeypatch):
+    """A busy hour of 1,000 rows and a quiet one of 100."""
+    busy, quiet = shift(FOURTH, 1), shift(FOURTH, 2)
+    rows = [example(number, f"u{number}", busy) for number in range(1000)]
+    rows += [example(1000 + number, f"u{number}", quiet) for number in range(100)]
+    monkeypatch.setattr(example_batches, "CALIBRATION_ROWS", 220)
+    calibrating = reader(write("training_examples", rows)).window([busy, quiet]).calibrating
+    assert sum(number < 1000 for number in numbers(calibrating)) == 200 and len(calibrating) == 220
