@@ -81,6 +81,26 @@ def calibration_slope(labels: Array, probabilities: Array) -> float:
     return logistic_fit(np.log(p) - np.log1p(-p), labels)[1]
 
 
+def calibration_slope_interval(labels: Array, probabilities: Array, user: NDArray[np.int64]) -> tuple[float, float, float]:
+    """(slope, low, high), 95 %, users being what is independent: the sandwich estimator (Liang and Zeger 1986).
+
+    user: (n,) whose row each is. Infinite ends for fewer than two users.
+    """
+    p = np.clip(np.asarray(probabilities, dtype=np.float64), _EPSILON, 1 - _EPSILON)
+    logits = np.log(p) - np.log1p(-p)
+    intercept, slope = logistic_fit(logits, labels)
+    fitted = 1 / (1 + np.exp(-(intercept + slope * logits)))
+    inputs = np.stack([np.ones(len(logits)), logits], axis=1)  # (n, 2)
+    curvature = inputs.T @ (inputs * (fitted * (1 - fitted))[:, None]) + 1e-9 * np.eye(2)
+    of_user = np.unique(user, return_inverse=True)[1]
+    scores = np.stack([np.bincount(of_user, (labels - fitted) * column) for column in inputs.T], axis=1)  # (U, 2)
+    if len(scores) < 2:
+        return slope, -np.inf, np.inf
+    inverse = np.linalg.inv(curvature)
+    half = 1.96 * float(np.sqrt((inverse @ (scores.T @ scores) @ inverse)[1, 1] * len(scores) / (len(scores) - 1)))
+    return slope, slope - half, slope + half
+
+
 def logistic_fit(logits: Array, labels: Array) -> tuple[float, float]:
     """(intercept, slope) of a logistic regression of labels in 0..1 on one logit, by Newton steps."""
     inputs = np.stack([np.ones(len(logits)), np.asarray(logits, dtype=np.float64)], axis=1)  # (n, 2)

@@ -21,7 +21,7 @@ _PAIRS_AT_ONCE = 4096  # keeps the intermediates of `score` in the processor's c
 
 _LIMIT = 20.0  # live counters are a hundred times those of a history: at 5 every popular item looked the same
 _POPULAR = 3.0  # log-odds: most that popularity adds to the towers' dot product, or takes from it
-_ROWS_AT_ONCE, _CALIBRATION_ROWS = 4096, 32_768
+_ROWS_AT_ONCE, _CALIBRATION_ROWS = 4096, 65_536
 LEAST_SCALE = 0.05  # a task whose labels say nothing yet keeps its order
 LEAST_LABELS = 10  # positives, and negatives, that a task needs for being calibrated
 # log-odds a unit of cosine, and the cosine of a text that fits: of the best known items and the best fitting ones, these come first

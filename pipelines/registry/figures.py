@@ -143,7 +143,7 @@ def _shade(axis: Axes, gate: Gate | None) -> None:
         return
     left, right = axis.get_xlim()
     upper = gate.upper if gate.upper is not None else right
-    span = {"low": (gate.bound, right), "high": (left, gate.bound), "value": (gate.bound, upper), "reach": (gate.bound, right)}[gate.side]
+    span = {"low": (gate.bound, right), "high": (left, gate.bound), "value": (gate.bound, upper), "reach": (gate.bound, upper)}[gate.side]
     axis.axvspan(*span, color=PASS, alpha=0.08, lw=0)
     if gate.upper is not None:
         axis.axvline(gate.upper, color=INK, lw=1.4)

@@ -18,8 +18,8 @@ POLICY_FILE = Path(__file__).parents[2] / "mlflow" / "promotion.yaml"
 class Gate:
     """A bound on one figure. ``side``: ``low`` must lie above the bound, ``high`` below it, ``value`` within [bound, upper].
 
-    ``reach``: the interval must reach above the bound, so that only a difference that is shown fails. A ``guard`` holds nothing back
-    by lacking evidence, as most roots and hours have none for it.
+    ``reach``: the interval must reach above the bound, and below ``upper`` where there is one, so that only what is shown fails.
+    A ``guard`` holds nothing back by lacking evidence, as most roots and hours have none for it.
     """
 
     name: str
@@ -100,7 +100,7 @@ def _judge(gate: Gate, found: Measured | None) -> Figure:
     holds = {
         "low": found.low > gate.bound,
         "high": found.high < gate.bound,
-        "reach": found.high > gate.bound,
+        "reach": found.high > gate.bound and (gate.upper is None or found.low < gate.upper),
         "value": gate.bound <= found.value <= (gate.upper if gate.upper is not None else float("inf")),
     }[gate.side]
     outcome = "abstain" if found.n < gate.least_n else ("pass" if holds else "fail")
@@ -112,8 +112,9 @@ def _sentence(gate: Gate, figure: Figure) -> str:
         return f"{gate.name}: not measured"
     if figure.outcome == "abstain":
         return f"{gate.name}: n={figure.n}, at least {gate.least_n} needed"
-    side = {"low": figure.low, "high": figure.high, "value": figure.value, "reach": figure.high}[gate.side]
+    reached = figure.low if gate.upper is not None and figure.low is not None and figure.low >= gate.upper else figure.high
+    side = {"low": figure.low, "high": figure.high, "value": figure.value, "reach": reached}[gate.side]
     word = {"low": "above", "high": "below", "value": "from", "reach": "above"}[gate.side]
-    upper = f" to {gate.upper}" if gate.upper is not None else ""
+    upper = f" {'to' if gate.side == 'value' else 'and below'} {gate.upper}" if gate.upper is not None else ""
     interval = f"{figure.value:.4f} [{figure.low:.4f}, {figure.high:.4f}], n={figure.n}"
     return f"{gate.name}: {side:.4f}, wanted {word} {gate.bound}{upper} ({interval})"

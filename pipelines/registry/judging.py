@@ -27,8 +27,7 @@ def ranker_figures(labels: Floats, new: Floats, old: Floats, user: Codes, this_h
     entropy = _difference(labels, new, old, user, "normalized_entropy")
     base = metrics.normalized_entropy(labels, old)
     found["normalized_entropy_ratio"] = Measured(entropy.value / base, entropy.low / base, entropy.high / base, entropy.n)
-    slope = metrics.calibration_slope(labels, new)
-    found["calibration_slope"] = Measured(slope, slope, slope, len(labels))
+    found["calibration_slope"] = Measured(*metrics.calibration_slope_interval(labels, new, user), len(labels))
     return found
 
 

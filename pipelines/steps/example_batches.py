@@ -20,7 +20,7 @@ from pipelines.steps.folds import in_gate_fold
 from spark_jobs.catalogue import Catalogue
 from spark_jobs.ranker_inputs import KnownLikers, concatenated, examples_batch
 
-REPLAY_HOURS, CALIBRATION_ROWS = 6, 32_768
+REPLAY_HOURS, CALIBRATION_ROWS = 6, 65_536
 _REPLAY_HOUR, _REPLAY_ROW = 52, 53  # streams of the hash
 
 

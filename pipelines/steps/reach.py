@@ -16,7 +16,7 @@ from pipelines.steps.logged_slates import SlateReader
 from pipelines.steps.policy_judging import SlateLog
 from spark_jobs.drawing import Release, load_release
 
-BISECTIONS, SLATES, EVERY = 5, 1024, 4
+BISECTIONS, SLATES, EVERY = 5, 1024, 8
 
 
 @dataclass(frozen=True)

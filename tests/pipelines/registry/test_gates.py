@@ -10,6 +10,7 @@ BETTER = Gate("AUC", "auc", "low", -0.003, 1000)
 CHEAPER = Gate("entropy", "entropy", "high", 0.005, 1000)
 ROW = "{name: a, figure: a, side: low, bound: 0, least_n: 1}"
 WITHIN = Gate("slope", "slope", "value", 0.9, 1000, upper=1.1)
+AROUND = Gate("slope", "slope", "reach", 0.9, 1000, upper=1.1)
 GATES = [BETTER, CHEAPER, WITHIN]
 GOOD = {
     "auc": Measured(0.001, -0.002, 0.004, 2000),
@@ -44,12 +45,27 @@ def test_each_side_looks_at_its_own_end_of_the_interval():
 
 
 @pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (Measured(1.25, 1.15, 1.35, 2000), "1.1500, wanted above 0.9 and below 1.1 (1.2500 [1.1500, 1.3500], n=2000)"),
+        (Measured(0.75, 0.65, 0.85, 2000), "0.8500, wanted above 0.9 and below 1.1 (0.7500 [0.6500, 0.8500], n=2000)"),
+    ],
+)
+def test_an_interval_beside_its_range_says_which_end_did_not_reach_it(found, said):
+    assert decide_promotion({"slope": found}, [AROUND]).reasons == (f"slope: {said}",)
+
+
+@pytest.mark.parametrize(
     ("gate", "found", "outcome"),
     [
         (BETTER, Measured(0.0, -0.003, 0.1, 2000), "fail"),
         (CHEAPER, Measured(0.0, -0.1, 0.005, 2000), "fail"),
         (WITHIN, Measured(1.1, 1.1, 1.1, 2000), "pass"),
         (WITHIN, Measured(0.9, 0.9, 0.9, 2000), "pass"),
+        (AROUND, Measured(1.2, 1.09, 1.31, 2000), "pass"),
+        (AROUND, Measured(1.2, 1.1, 1.3, 2000), "fail"),
+        (AROUND, Measured(0.85, 0.79, 0.91, 2000), "pass"),
+        (AROUND, Measured(0.85, 0.8, 0.9, 2000), "fail"),
         (Gate("floor", "slope", "value", 0.7, 1000), Measured(99.0, 99.0, 99.0, 2000), "pass"),
         (BETTER, Measured(0.1, 0.1, 0.1, 1000), "pass"),
         (BETTER, Measured(0.1, 0.1, 0.1, 999), "abstain"),
