@@ -1,4 +1,4 @@
-"""Who took to an item, as a count sketch: items that the same people took to are alike.
+"""Who took to an item, as a count sketch: items that the same people took to go together.
 
 A user falls into one of BUCKETS buckets, with a sign (Charikar, Chen, Farach-Colton 2002, "Finding frequent items in data streams"): the
 dot product of two items' sketches is, on average over the hash, how many people took to both. Sketches of hours add up to that of all.
@@ -14,7 +14,7 @@ from scipy import sparse
 
 BUCKETS = 1024
 LATELY = 10  # newest items of the history
-SMOOTHING = 3.0  # people that an item is taken to have beside its own: few likers say little
+PRIOR = 1.0  # people that are taken to have liked both beside those who did, and beside those who were to be expected
 _USERS_AT_ONCE, _PAIRS_AT_ONCE = 2048, 65_536
 
 Floats = NDArray[np.float32]
@@ -23,7 +23,7 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Likers:
-    """(N+1, BUCKETS): each item's sketch over the root of its squares and SMOOTHING; row 0 (padding, an unknown item) is empty."""
+    """(N+1, BUCKETS): the items' sketches; row 0 (padding, an unknown item) is empty."""
 
     matrix: sparse.csr_matrix
 
@@ -31,9 +31,8 @@ class Likers:
     def of_counts(cls, row: Rows, bucket: Rows, amount: Rows, items: int) -> "Likers":
         """Of entries (M,): item rows 1 to ``items`` (0 is left out), buckets and signed counts."""
         known = row > 0
-        counts = sparse.coo_matrix((amount[known].astype(np.float32), (row[known], bucket[known])), shape=(items + 1, BUCKETS)).tocsr()
-        squares = np.asarray(counts.multiply(counts).sum(1)).ravel()
-        return cls(sparse.diags(1 / np.sqrt(squares + SMOOTHING)).dot(counts).tocsr().astype(np.float32))
+        entries = (amount[known].astype(np.float32), (row[known], bucket[known]))
+        return cls(sparse.coo_matrix(entries, shape=(items + 1, BUCKETS)).tocsr())
 
     @classmethod
     def none(cls, items: int) -> "Likers":
@@ -41,15 +40,25 @@ class Likers:
         return cls(sparse.csr_matrix((items + 1, BUCKETS), dtype=np.float32))
 
     @cached_property
-    def squares(self) -> Floats:
-        """(N+1,) squared length of each row."""
+    def count(self) -> Floats:
+        """(N+1,) people who took to each item, by its sketch."""
         return np.asarray(self.matrix.multiply(self.matrix).sum(1), dtype=np.float32).ravel()
 
+    @cached_property
+    def expected(self) -> Floats:
+        """(N+1,) how many of an item's people are to be expected among those of another item, for each person of that one.
+
+        As if what else these people took to were spread over the items by their popularity: then a growing log leaves the ratio alone.
+        """
+        everything = np.asarray(self.matrix.sum(0), dtype=np.float32).ravel()
+        return np.asarray(np.maximum(self.matrix.dot(everything), 0.0) / max(float(self.count.sum()), 1.0), dtype=np.float32)
+
     def liked_together(self, history: Rows, weight: Floats, user: Rows, item: Rows) -> Floats:
-        """(n, 2): mean likeness of each pair's item to those of the user's history, weighted, and to its LATELY newest.
+        """(n, 2): log of how many people took to each pair's item and to the user's history, weighted, over what is to be expected; of
+        the whole history, and of its LATELY newest.
 
         history, weight: (G, H) item rows and strengths, newest last, 0 = padding; user (n,) row of history; item (n,). The item itself
-        is left out of the mean; 0 where nothing is left.
+        is left out of the history; 0 where nothing is left, or nothing known.
         """
         found = np.zeros((len(item), 2), dtype=np.float32)
         order, weight = np.argsort(user, kind="stable"), weight * (history > 0)
@@ -62,7 +71,7 @@ class Likers:
                 profile = self._profiles(own[some], strength[some])
                 for at in range(0, len(pairs), _PAIRS_AT_ONCE):
                     part = pairs[at : at + _PAIRS_AT_ONCE]
-                    found[part, column] = self._likeness(profile, own, strength, user[part], item[part], first)
+                    found[part, column] = self._log_ratio(profile, own, strength, user[part], item[part], first)
         return found
 
     def _profiles(self, history: Rows, weight: Floats) -> Floats:
@@ -72,10 +81,11 @@ class Likers:
         chosen = sparse.csr_matrix((weight.ravel(), history.ravel(), starts), shape=(users, self.matrix.shape[0]))
         return np.asarray(chosen.dot(self.matrix).toarray(), dtype=np.float32)
 
-    def _likeness(self, profile: Floats, history: Rows, weight: Floats, user: Rows, item: Rows, first: int) -> Floats:
+    def _log_ratio(self, profile: Floats, history: Rows, weight: Floats, user: Rows, item: Rows, first: int) -> Floats:
         rows = self.matrix[item]
         pair = np.repeat(np.arange(len(item)), np.diff(rows.indptr))
         dot = np.bincount(pair, rows.data * profile[user[pair] - first, rows.indices], minlength=len(item))
         itself = (weight[user] * (history[user] == item[:, None])).sum(1)
-        left = weight[user].sum(1) - itself
-        return np.asarray(np.where(left > 1e-6, (dot - itself * self.squares[item]) / np.maximum(left, 1e-6), 0.0), dtype=np.float32)
+        people = (weight * self.count[history]).sum(1)[user] - itself * self.count[item]
+        both = np.maximum(dot - itself * self.count[item], 0.0)
+        return np.asarray(np.log((both + PRIOR) / (np.maximum(people, 0.0) * self.expected[item] + PRIOR)), dtype=np.float32)
