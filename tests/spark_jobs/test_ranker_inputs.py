@@ -190,7 +190,13 @@ def test_serving_and_training_see_the_same_likers(catalogue, served):
     candidates = cross_features(served, catalogue, state, torch.tensor([[3, 1, 2, 0], [3, 1, 2, 0]]))
     columns = [CROSS.index(name) for name in LIKED_TOGETHER]
     assert torch.allclose(batch.cross[:4][:, columns], candidates[0][:, columns]) and not candidates[1][:, columns].any()
-    z_and_x, z_and_y, x_and_y = 1 / (5 * 7) ** 0.5, 1 / (5 * 6) ** 0.5, 3 / (7 * 6) ** 0.5
-    assert candidates[0, 0, columns].tolist() == pytest.approx([(0.5 * z_and_y + 1.0 * z_and_x) / 1.5] * 2)
-    assert candidates[0, 1, columns].tolist() == pytest.approx([x_and_y] * 2) == candidates[0, 2, columns].tolist()
+    likes, people = 9, {"x": 4, "y": 3, "z": 2}
+    expected = {"x": (4 + 3 + 1) / likes, "y": (3 + 3 + 1) / likes, "z": (2 + 1 + 1) / likes}  # likes of the item's people
+
+    def log_ratio(item, found, of):
+        return np.log((found + 1) / (of * expected[item] + 1))
+
+    assert candidates[0, 0, columns].tolist() == pytest.approx([log_ratio("z", 0.5 * 1 + 1.0 * 1, 0.5 * people["y"] + people["x"])] * 2, rel=1e-5)
+    assert candidates[0, 1, columns].tolist() == pytest.approx([log_ratio("x", 0.5 * 3, 0.5 * people["y"])] * 2, rel=1e-5)
+    assert candidates[0, 2, columns].tolist() == pytest.approx([log_ratio("y", 1.0 * 3, people["x"])] * 2, rel=1e-5)
     assert not batch.cross[4][columns].any(), "each example by what was known before it"

@@ -103,14 +103,13 @@ def test_an_example_of_the_first_load_knows_likes_before_its_own_event_alone(set
     hours = np.array([0, 500, 1500, 2990])
     known_us = np.array([int((begin + timedelta(hours=int(h) + late_h)).timestamp() * 1e6) for h in hours])
     found = {int(row): part for rows, part in likers.parts(known_us, catalogue) for row in rows}
-    counts = [found[n].squares for n in range(4)]
+    counts = [found[n].count for n in range(4)]
     assert not counts[0].any(), "its own event and those of the same instant are not known"
     for n, hour in enumerate(hours[1:], start=1):
-        together = found[n].matrix[1].multiply(found[n].matrix[2]).sum()
-        squares = counts[n][1] / (1 - counts[n][1]) * 3.0  # s / (s + 3) turned round
+        both = found[n].matrix[1].multiply(found[n].matrix[2]).sum()
         least, most = hour / 10 - 300 / FIRST_LOAD_PARTS - 1, hour / 10
-        assert least * 0.7 < squares < most * 1.6, "collisions of buckets add or take some"
-        assert together > 0.8 and not counts[n][3]
+        assert least * 0.7 < counts[n][1] < most * 1.6, "collisions of buckets add or take some"
+        assert both > 0.8 * counts[n][1] and not counts[n][3]
 
 
 def test_what_is_taken_off_again_leaves_no_trace(settings, increments, catalogue):
