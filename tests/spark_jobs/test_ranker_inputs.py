@@ -196,7 +196,8 @@ def test_serving_and_training_see_the_same_likers(catalogue, served):
     def log_ratio(item, found, of):
         return np.log((found + 1) / (of * expected[item] + 1))
 
-    assert candidates[0, 0, columns].tolist() == pytest.approx([log_ratio("z", 0.5 * 1 + 1.0 * 1, 0.5 * people["y"] + people["x"])] * 2, rel=1e-5)
+    of_both = log_ratio("z", 0.5 * 1 + 1.0 * 1, 0.5 * people["y"] + people["x"])
+    assert candidates[0, 0, columns].tolist() == pytest.approx([of_both] * 2, rel=1e-5)
     assert candidates[0, 1, columns].tolist() == pytest.approx([log_ratio("x", 0.5 * 3, 0.5 * people["y"])] * 2, rel=1e-5)
     assert candidates[0, 2, columns].tolist() == pytest.approx([log_ratio("y", 1.0 * 3, people["x"])] * 2, rel=1e-5)
     assert not batch.cross[4][columns].any(), "each example by what was known before it"
