@@ -23,7 +23,7 @@ def test_a_log_that_is_saved_and_loaded_is_the_same(hour, tmp_path):
     assert found.vectors.tolist() == vectors.tolist() and len(found.hours) == 2
     for (known, label, rows), (old, old_label, old_rows) in zip(found.hours, hours, strict=True):
         assert known.hour == old.hour and label.tolist() == old_label.tolist() and rows.tolist() == old_rows.tolist()
-        for name in ("counters", "text", "group", "item", "user", "history"):
+        for name in ("counters", "likeness", "group", "item", "user", "history"):
             assert getattr(known, name).tolist() == getattr(old, name).tolist()
     assert [one.hour for one, *_ in found.until("2026-03-02T05").hours] == ["2026-03-02T00"]
 

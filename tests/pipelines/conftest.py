@@ -47,6 +47,7 @@ def make_examples_root(tmp_path, note_done) -> Callable[..., Settings]:
         rows = {
             "training_examples": ("build_examples", [row for hour in named for row in _shown(hour, random)]),
             "items": ("ingest", [item | {"item_id": f"i{n}"} for n in range(ITEMS)]), "item_embeddings": ("embed_items", []),
+            "item_hour": ("build_increments", []), "item_features": ("build_features", []),
         }  # fmt: skip
         for name, (step, values) in rows.items():
             table = pa.Table.from_pylist(values, schema=TABLES[name].schema)
