@@ -99,10 +99,18 @@ def root(tmp_path, mlflow_url, make_encoder):
     keys = {"encoder_version": spec.version, "text_hash": "-"}
     append(settings, "item_embeddings", [keys | {"item_id": f"i{n:03}", "vector": vector.tolist()} for n, vector in enumerate(vectors)])
     append(settings, "training_examples", [*world.examples(TAUGHT, 900, 0, KNOWN), *world.examples(JUDGED, 600, 0, ITEMS)])
-    for step, table in (("ingest", "items"), ("embed_items", "item_embeddings"), ("build_examples", "training_examples")):
-        note(settings, step, LAST, **{table: 0})
-    note(settings, "build_features", LAST)
+    append(settings, "item_hour", [])
+    append(settings, "item_features", [])
+    note_data_half(settings, LAST, 0)
     return settings
+
+
+def note_data_half(settings, hour, version):
+    """The hour's data half; what was there before grew by one version, and nobody liked anything."""
+    grown = (("embed_items", "item_embeddings"), ("build_examples", "training_examples"))
+    same = (("ingest", "items"), ("build_increments", "item_hour"), ("build_features", "item_features"))
+    for step, table in (*grown, *same):
+        note(settings, step, hour, **{table: version if (step, table) in grown else 0})
 
 
 @pytest.fixture
@@ -126,8 +134,7 @@ def next_hour(settings, folder):
     keys = {"encoder_version": spec.version, "text_hash": "-"}
     append(settings, "item_embeddings", [keys | {"item_id": f"i{n:03}", "vector": vector.tolist()} for n, vector in enumerate(vectors)])
     append(settings, "training_examples", world.examples([hour], 600, 0, ITEMS))
-    for step, table, version in (("ingest", "items", 0), ("embed_items", "item_embeddings", 1), ("build_examples", "training_examples", 1)):
-        note(settings, step, hour, **{table: version})
+    note_data_half(settings, hour, 1)
     return finetune_ranker.run(settings, hour)
 
 
@@ -203,9 +210,7 @@ def test_what_cannot_be_adapted_or_released_is_one_line_and_leaves_nothing(root,
     with pytest.raises(UserError, match="no adapted encoder '0123'; found none; `recloop adapt-encoder` makes one"):
         use_encoder.run(root, "0123")
     with pytest.raises(UserError, match="leaves no hours to judge by after the first load"):
-        note(root, "build_examples", START, training_examples=0)
-        for step, table in (("ingest", "items"), ("embed_items", "item_embeddings")):
-            note(root, step, START, **{table: 0})
+        note_data_half(root, START, 0)
         adapt_encoder.run(root, START)
     with pytest.raises(UserError, match="cannot be adapted by adalora: AdaLoRA needs at least 4 updates"):
         few = root.adapter.model_copy(update={"rows": 100, "epochs": 1})
