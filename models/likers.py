@@ -34,11 +34,6 @@ class Likers:
         entries = (amount[known].astype(np.float32), (row[known], bucket[known]))
         return cls(sparse.coo_matrix(entries, shape=(items + 1, BUCKETS)).tocsr())
 
-    @classmethod
-    def none(cls, items: int) -> "Likers":
-        """Nobody has taken to anything yet."""
-        return cls(sparse.csr_matrix((items + 1, BUCKETS), dtype=np.float32))
-
     @cached_property
     def count(self) -> Floats:
         """(N+1,) people who took to each item, by its sketch."""

@@ -135,7 +135,11 @@ def effective_share(slates: LoggedSlates, target_logits: Tensor) -> float:
     RIPS weighs the reward at position k by the prefix down to k: (sum W)^2 / sum W^2 of each position over the slates that showed
     it, averaged by how much of the reward lies there. Slates count with their ``evidence_weights``.
     """
-    weights = _target_weights(slates, target_logits).double() * evidence_weights(slates, target_logits).unsqueeze(1)  # (S, K)
+    return _effective_share(slates, target_logits, evidence_weights(slates, target_logits))
+
+
+def _effective_share(slates: LoggedSlates, target_logits: Tensor, evidence: Tensor) -> float:
+    weights = _target_weights(slates, target_logits).double() * evidence.unsqueeze(1)  # (S, K)
     kish = weights.sum(0).square() / weights.square().sum(0).clamp(min=1e-300) / slates.shown.sum(0).clamp(min=1)
     return float((kish * _reward_shares(slates)).sum())
 
@@ -173,8 +177,9 @@ def _summary(
     slates.check_propensities()
     if len(slates) == 0:
         return PolicyValue(math.nan, -math.inf, math.inf, 0.0, 0.0, 0)
-    evidence = evidence_weights(slates, target_logits).cpu().numpy()
-    mean, low, high = bootstrap_t(per_slate.double().cpu().numpy(), slates.user.cpu().numpy(), confidence, seed, resamples, evidence)
+    evidence = evidence_weights(slates, target_logits)
+    values, user, counts = (part.cpu().numpy() for part in (per_slate.double(), slates.user, evidence))
+    mean, low, high = bootstrap_t(values, user, confidence, seed, resamples, counts)
     weights = last_shown_weights(slates, target_logits).double()
-    size = effective_share(slates, target_logits) * len(slates)
+    size = _effective_share(slates, target_logits, evidence) * len(slates)
     return PolicyValue(mean, low, high, size, weights.max().item() if len(weights) else 0.0, len(slates))

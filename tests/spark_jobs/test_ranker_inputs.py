@@ -179,11 +179,13 @@ def test_serving_and_training_see_the_same_likers(catalogue, served):
     ])  # fmt: skip
     state = item_state(catalogue, features, CUT, NAMES)
 
+    nobody = Likers.of_counts(*[np.zeros(0, dtype=np.int64)] * 3, items=3)
+
     class AsOfTheCut:
         def parts(self, known_us, catalogue):
             for one in np.unique(known_us):
                 later = one > int(CUT.timestamp() * 1e6)
-                yield np.flatnonzero(known_us == one), Likers.none(3) if later else state.likers
+                yield np.flatnonzero(known_us == one), nobody if later else state.likers
 
     examples = [example(item_id=item) for item in ("z", "x", "y", "gone")] + [example(item_id="z", known_at=CUT + timedelta(hours=1))]
     batch = examples_batch(rows("training_examples", examples), catalogue, NAMES, TASKS, AsOfTheCut())
