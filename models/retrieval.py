@@ -1,4 +1,4 @@
-"""Which items a slate is drawn from: the towers' best, all fresh ones, and a few at random.
+"""Which items a slate is drawn from: the best by score, all fresh ones, and a few at random.
 
 Letters: U users, N items, C candidates.
 """

@@ -160,6 +160,7 @@ class PolicySettings(_Section):
 class Slates(_Section):
     surface: str
     size: int = Field(ge=1, le=50)
+    retrieved: int = Field(ge=1, le=5000)
     candidates: int = Field(ge=1, le=200)
     explore_share: float = Field(ge=0, le=1)
     seen_days: int = Field(ge=0)
@@ -170,6 +171,8 @@ class Slates(_Section):
     def _enough_candidates(self) -> "Slates":
         if self.candidates < self.size:
             raise ValueError(f"candidates ({self.candidates}) must be at least size ({self.size})")
+        if self.retrieved < self.candidates:
+            raise ValueError(f"retrieved ({self.retrieved}) must be at least candidates ({self.candidates})")
         return self
 
 

@@ -14,24 +14,13 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from models.records import SlateLimits
+from spark_jobs.candidates import describe, retrieve
 from spark_jobs.catalogue import Catalogue, KnownItems, build_catalogue, current_rows, item_state
 from spark_jobs.contracts import DEFAULT_USER, TABLES
-from spark_jobs.drawing import (
-    Draw,
-    DrawRules,
-    Release,
-    as_lists,
-    describe,
-    draw_slates,
-    has_history,
-    load_release,
-    most_similar_seen,
-    retrieve,
-    slate_ids,
-    slate_logits,
-)
+from spark_jobs.drawing import Draw, as_lists, draw_slates, has_history, most_similar_seen, slate_ids, slate_logits
 from spark_jobs.item_rules import ItemRules, item_rules
 from spark_jobs.ranker_inputs import user_states
+from spark_jobs.release import DrawRules, Release, load_release
 
 _DRAWN = ("slate_id", "user_id", "candidates", "logits", "action", "propensities", "scores", "nearest_seen", "user_vector",
           "candidate_features", "source", "offsets", "categories", "category_cap", "pinned", "temperature")  # fmt: skip

@@ -16,7 +16,9 @@ from pipelines.local.loop_state import LoopState, View
 from pipelines.local.reward_figures import BEST, FROZEN_ALL, FROZEN_WEIGHTS, LOOP, POPULARITY, RANDOM
 from pipelines.local.world import World
 from pipelines.settings import Reward
-from spark_jobs.drawing import Release, candidate_rows, describe, draw_slates, slate_logits
+from spark_jobs.candidates import candidate_rows, describe
+from spark_jobs.drawing import draw_slates, slate_logits
+from spark_jobs.release import Release
 
 _RANDOM = 51  # stream of the hash
 

@@ -64,7 +64,7 @@ def hour_rewards(settings: Settings, world: World, hour: str) -> HourRewards:
     """Expected rewards of all arms for users who come in the next hour."""
     import torch
 
-    from spark_jobs.drawing import load_release
+    from spark_jobs.release import load_release
 
     torch.set_num_threads(1)  # two threads that share two cores with the services took four times as long
     first = all_releases(settings)[0]

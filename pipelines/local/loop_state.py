@@ -24,10 +24,11 @@ from pipelines.settings import Settings
 from pipelines.steps.business_rules import rules_of
 from pipelines.steps.score_users import STEP as SCORE_USERS
 from pipelines.steps.score_users import draw_rules
+from spark_jobs.candidates import allowed_items
 from spark_jobs.catalogue import Catalogue, KnownItems, build_catalogue, current_rows, fresh_items, item_state
-from spark_jobs.drawing import DrawRules, allowed_items
 from spark_jobs.item_rules import ItemRules, item_rules
 from spark_jobs.ranker_inputs import user_states
+from spark_jobs.release import DrawRules
 
 
 @dataclass(frozen=True)

@@ -22,9 +22,9 @@ from pipelines.steps.build_features import STEP
 from pipelines.steps.embed_items import encoder_spec
 from spark_jobs.catalogue import Catalogue, build_catalogue, current_rows
 from spark_jobs.contracts import DEFAULT_USER
-from spark_jobs.drawing import Release, load_release
 from spark_jobs.embeddings import search_text
 from spark_jobs.ranker_inputs import CROSS, RELEVANCE, cross_features
+from spark_jobs.release import Release, load_release
 
 RETRIEVED = 200
 

@@ -10,8 +10,8 @@ from pipelines.steps.policy_learning import Lineage
 from pipelines.steps.score_users import draw_rules
 from pipelines.steps.step import Attempt
 from spark_jobs.business_rules import BusinessRules
+from spark_jobs.candidates import describe, retrieve
 from spark_jobs.catalogue import Catalogue, current_rows, item_state
-from spark_jobs.drawing import describe, retrieve
 from spark_jobs.item_rules import item_rules
 from spark_jobs.ranker_inputs import user_states
 

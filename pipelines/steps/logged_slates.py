@@ -21,9 +21,11 @@ from pipelines.hours import end_of, hour_number
 from pipelines.lake.tables import read_table
 from pipelines.settings import Settings
 from pipelines.steps.shown_slates import ShownSlates
+from spark_jobs.candidates import describe
 from spark_jobs.catalogue import Catalogue, KnownItems, item_state
-from spark_jobs.drawing import Release, describe, slate_logits
+from spark_jobs.drawing import slate_logits
 from spark_jobs.ranker_inputs import user_states
+from spark_jobs.release import Release
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from pipelines.registry.releases import production_before, release_folder
 from pipelines.settings import Settings
 from pipelines.steps.candidates import POLICY, RANKER, candidate_folder
 from pipelines.steps.policy_judging import SlateLog
-from spark_jobs.drawing import CANDIDATE_FEATURES, USER_COUNTERS, USER_TEXT_WIDTH, Release, load_release
+from spark_jobs.candidates import CANDIDATE_FEATURES, USER_COUNTERS, USER_TEXT_WIDTH
+from spark_jobs.release import Release, load_release
 
 LEARNED_SLATES = 2048  # of the log, a hashed sample: 200 steps of 256 see each 25 times
 ANCHOR_H = 168

@@ -14,7 +14,7 @@ from pipelines.registry.releases import ReleaseRow, release_folder
 from pipelines.settings import Settings
 from pipelines.steps.logged_slates import SlateReader
 from pipelines.steps.policy_judging import SlateLog
-from spark_jobs.drawing import Release, load_release
+from spark_jobs.release import Release, load_release
 
 BISECTIONS, SLATES, EVERY = 5, 1024, 8
 

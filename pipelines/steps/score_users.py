@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
     from spark_jobs.business_rules import BusinessRules
-    from spark_jobs.drawing import DrawRules
+    from spark_jobs.release import DrawRules
     from spark_jobs.scoring import ScoringSpec
 
 STEP = "score_users"
@@ -108,12 +108,12 @@ def scoring_spec(
 
 def draw_rules(settings: Settings, hour: str, business: "BusinessRules") -> "DrawRules":
     """The hour's rules: sizes by the settings, and these business rules."""
-    from spark_jobs.drawing import DrawRules
+    from spark_jobs.release import DrawRules
 
     slates = settings.slates
     return DrawRules(
-        at=end_of(hour), hour_number=hour_number(hour), seed=settings.seed, size=slates.size, candidates=slates.candidates,
-        explore_share=slates.explore_share, seen_days=slates.seen_days, fresh_hours=slates.fresh_hours,
+        at=end_of(hour), hour_number=hour_number(hour), seed=settings.seed, size=slates.size, retrieved=slates.retrieved,
+        candidates=slates.candidates, explore_share=slates.explore_share, seen_days=slates.seen_days, fresh_hours=slates.fresh_hours,
         business=business,
     )  # fmt: skip
 

@@ -56,7 +56,10 @@ def test_lately_is_of_the_newest_items_alone(likers):
     assert together(likers, old + new, [1.0] * 2 * LATELY, 1) == pytest.approx(wanted, rel=1e-5)
 
 
-def test_many_users_and_pairs_are_each_as_alone():
+@pytest.mark.parametrize("faster", [0, 10**9])
+def test_many_users_and_pairs_are_each_as_alone(faster, monkeypatch):
+    """Looked up pair by pair, and by products of all with all."""
+    monkeypatch.setattr("models.likers._PRODUCT_FASTER", faster)
     random = np.random.default_rng(0)
     items, users, width = 30, 5000, 12
     entries = (random.integers(0, items + 1, 900), random.integers(0, BUCKETS, 900), random.choice([-1, 1], 900))

@@ -39,6 +39,7 @@ def test_the_root_is_the_argument_else_the_environment_else_here(tmp_path, monke
         ("sed: 8", "unknown key sed; legal keys here: .*seed"),
         ("slates: {sizes: 8}", "unknown key slates.sizes; legal keys here: .*size"),
         ("slates: {size: 20, candidates: 10}", r"slates: .*candidates \(10\) must be at least size \(20\)"),
+        ("slates: {retrieved: 30}", r"slates: .*retrieved \(30\) must be at least candidates \(50\)"),
         ("slates: {size: ten}", "slates.size: .*found 'ten'"),
         ("lake: {start_hour: 2026-11-10}", "lake.start_hour: "),
         ("seed: [1", "recloop.yaml: not YAML: .*mend or remove the file"),

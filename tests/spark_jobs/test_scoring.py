@@ -14,8 +14,8 @@ from deltalake import write_deltalake
 from pipelines.hours import hour_number
 from spark_jobs.business_rules import Boost, BusinessRules
 from spark_jobs.contracts import DEFAULT_USER, TABLES
-from spark_jobs.drawing import DrawRules
 from spark_jobs.item_rules import with_pinned
+from spark_jobs.release import DrawRules
 from spark_jobs.scoring import ScoringSpec, draw_batch
 
 AT = datetime(2026, 11, 10, 9, tzinfo=UTC)
@@ -55,7 +55,8 @@ def spec(tmp_path_factory, save_release):
         write_deltalake(str(root / name), pa.Table.from_pylist(rows, schema=TABLES[name].schema))
     save_release(root / "release", text_dim=6)
     rules = DrawRules(
-        AT, hour_number("2026-11-10T08"), 7, SIZE, candidates=20, explore_share=0.1, seen_days=30, fresh_hours=24, business=BusinessRules()
+        AT, hour_number("2026-11-10T08"), 7, SIZE, retrieved=25, candidates=20, explore_share=0.1, seen_days=30, fresh_hours=24,
+        business=BusinessRules(),
     )
     versions = tuple((name, 0) for name in ("items", "item_embeddings", "item_features"))
     return ScoringSpec(str(root), versions, str(root / "release"), "r000001", (0.2, 1.0, 0.5), rules)
@@ -108,6 +109,22 @@ def test_a_slate_is_shorter_where_fewer_items_are_left(slates):
     row = slates["nearly all"]
     assert sorted(items_of(row)) == ITEMS[24:27]
     assert row["propensities"][-1] == pytest.approx(1.0) and len(row["scores"]) == len(row["nearest_seen"]) == 3
+
+
+def chosen(spec, size, **rules):
+    """Utility by item of what each user's slate is drawn from."""
+    rows = drawn(replace(spec, rules=replace(spec.rules, size=1, candidates=size, explore_share=0.0, fresh_hours=0, **rules)))
+    return {user: dict(zip(row["candidates"], row["candidate_features"][::8], strict=True)) for user, row in rows.items()}
+
+
+def test_of_what_the_towers_retrieve_the_rankers_best_are_the_candidates(spec):
+    everything, towers = chosen(spec, 30, retrieved=30), {size: chosen(spec, size, retrieved=size) for size in (6, 12)}
+    own, all_of = chosen(spec, 6, retrieved=12), chosen(spec, 6, retrieved=30)
+    for user in ("reader", "long ago", "c0"):
+        utility = everything[user]
+        assert set(own[user]) == set(sorted(towers[12][user], key=utility.get)[-6:])
+        assert set(all_of[user]) == set(sorted(utility, key=utility.get)[-6:])
+    assert own != towers[6] and own != all_of, "towers and ranker order differently"
 
 
 def test_the_source_says_what_the_draw_went_by(slates):

@@ -17,7 +17,7 @@ from pipelines.local.loop_state import published_slates, read_frozen_view, read_
 from pipelines.local.reward_figures import ARMS, BEST, FROZEN_ALL, FROZEN_WEIGHTS, LOOP, POPULARITY, RANDOM
 from pipelines.local.visitors import visitors
 from pipelines.registry.releases import release_folder
-from spark_jobs.drawing import load_release
+from spark_jobs.release import load_release
 
 START = "2026-11-10T08"
 FROZEN, LIVE, NEXT = (shift(START, by) for by in (2, 3, 4))

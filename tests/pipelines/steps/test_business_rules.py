@@ -104,7 +104,7 @@ def rules():
 
 def test_off_policy_work_knows_the_rules_of_a_draw(log, champion, settings):
     from pipelines.registry.releases import release_folder
-    from spark_jobs.drawing import load_release
+    from spark_jobs.release import load_release
 
     reader = log.learning(100)
     slates = reader.as_drawn()
