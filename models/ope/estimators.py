@@ -28,6 +28,11 @@ def _mean(values: Floats) -> Ratios:
     return [(values, np.ones(len(values)))]
 
 
+def _from_lowest(values: Floats, lost: Floats, knobs: Knobs) -> Ratios:
+    """Mean of the values, and, with a clip, of the weight it took: that counts times the lowest reward, so that no clip raises a value."""
+    return [*_mean(values), *_mean(lost)] if np.isfinite(knobs.clip) else _mean(values)
+
+
 def _weight(log: LoggedActions, knobs: Knobs) -> Floats:
     return np.minimum(log.importance_weight, knobs.clip)
 
@@ -40,7 +45,8 @@ def _model(log: LoggedActions) -> tuple[Floats, Floats]:
 
 def ipw(log: LoggedActions, knobs: Knobs) -> Ratios:
     """Inverse propensity weighting (Horvitz and Thompson 1952): mean of w r."""
-    return _mean(_weight(log, knobs) * log.reward)
+    weight = _weight(log, knobs)
+    return _from_lowest(weight * log.reward, 1 - weight, knobs)
 
 
 def snipw(log: LoggedActions, knobs: Knobs) -> Ratios:
@@ -84,7 +90,8 @@ def dr_os(log: LoggedActions, knobs: Knobs) -> Ratios:
 
 def sips(log: LoggedSlateArrays, knobs: Knobs) -> Ratios:
     """Standard IPS: the weight of the whole slate on all its rewards; holds for any user behavior."""
-    return _mean(np.minimum(log.importance_weight, knobs.clip) * log.gain)
+    weight = np.minimum(log.importance_weight, knobs.clip)
+    return _from_lowest(weight * log.gain, 1 - weight, knobs)
 
 
 def iips(log: LoggedSlateArrays, knobs: Knobs) -> Ratios:
@@ -92,13 +99,13 @@ def iips(log: LoggedSlateArrays, knobs: Knobs) -> Ratios:
     if log.marginal is None or log.target_marginal is None:
         raise ValueError("iips needs the probability of each item at its position: give marginal and target_marginal, or leave it out")
     weight = np.minimum(log.target_marginal / np.where(log.shown, log.marginal, 1.0), knobs.clip)
-    return _mean(np.where(log.shown, weight * log.reward, 0.0).sum(1))
+    return _from_lowest(np.where(log.shown, weight * log.reward, 0.0).sum(1), np.where(log.shown, 1 - weight, 0.0).sum(1), knobs)
 
 
 def rips(log: LoggedSlateArrays, knobs: Knobs) -> Ratios:
     """Reward-interaction IPS (McInerney et al. 2020): each reward by the items down to it, which is true where people look from the top."""
     weight = np.minimum(log.prefix_weight, knobs.clip)
-    return _mean(np.where(log.shown, weight * log.reward, 0.0).sum(1))
+    return _from_lowest(np.where(log.shown, weight * log.reward, 0.0).sum(1), (1 - weight).sum(1), knobs)
 
 
 def cascade_dr(log: LoggedSlateArrays, knobs: Knobs) -> Ratios:
@@ -115,3 +122,11 @@ OF_ACTIONS: Mapping[str, Callable[[LoggedActions, Knobs], Ratios]] = {
     one.__name__: one for one in (ipw, snipw, direct_method, doubly_robust, sndr, switch_dr, dr_os)
 }
 OF_SLATES: Mapping[str, Callable[[LoggedSlateArrays, Knobs], Ratios]] = {one.__name__: one for one in (sips, iips, rips, cascade_dr)}
+
+def lowest_reward(name: str, log: LoggedActions | LoggedSlateArrays) -> float | None:
+    """At most 0: of a whole slate, or of a position, whichever the estimator weighs; None where no reward is weighed by itself."""
+    if name not in (ipw.__name__, sips.__name__, iips.__name__, rips.__name__):
+        return None
+    if isinstance(log, LoggedSlateArrays) and name != sips.__name__:
+        return float(np.where(log.shown, log.reward, 0.0).min(initial=0.0))
+    return float(log.gain.min(initial=0.0))

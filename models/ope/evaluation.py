@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ope.estimators import OF_ACTIONS, OF_SLATES, Knobs, Ratios
+from models.ope.estimators import OF_ACTIONS, OF_SLATES, Knobs, Ratios, lowest_reward
 from models.ope.intervals import Interval, bootstrap_t_of_ratios
 from models.ope.records import LoggedActions, LoggedSlateArrays
 
@@ -103,6 +103,7 @@ class Evaluation:
         self._of_slates = bool(slates)
         self._users, self._weights = _Users(), _Weights()
         self._ratios: dict[str, int] = {}
+        self._lowest: dict[str, float] = {}
         self._propensities = (math.inf, -math.inf)
 
     def add(self, log: LoggedActions | LoggedSlateArrays) -> None:
@@ -118,11 +119,18 @@ class Evaluation:
             else:
                 raise TypeError(f"{name} judges {'slates' if self._of_slates else 'actions'}, found {type(log).__name__}")
             self._ratios[name] = len(parts[-1])
+            if (lowest := lowest_reward(name, log)) is not None:
+                self._lowest[name] = min(self._lowest.get(name, 0.0), lowest)
         self._users.add(log.user, np.stack([column for ratios in parts for pair in ratios for column in pair], 1))
         self._weights.add(log, self._knobs)
         seen = log.propensity[log.shown] if isinstance(log, LoggedSlateArrays) else log.propensity
         low, high = self._propensities
         self._propensities = min(low, float(seen.min(initial=math.inf))), max(high, float(seen.max(initial=-math.inf)))
+
+    def _signs(self, name: str) -> list[float]:
+        """What each ratio of the estimator counts."""
+        clipped = name in self._lowest and math.isfinite(self._knobs.clip)
+        return [1.0, self._lowest[name]] if clipped else [1.0] * self._ratios[name]
 
     def result(self, confidence: float = 0.95, resamples: int = 1000) -> Result:
         """Raises ValueError without rows, and for propensities that say nothing."""
@@ -141,7 +149,7 @@ class Evaluation:
         values, differences, at = {}, {}, 1
         for name in self._names:
             own, at = sums[:, at : at + self._ratios[name]], at + self._ratios[name]
-            signs = [1.0] * own.shape[1]
+            signs = self._signs(name)
             values[name] = interval(own, signs)
             differences[name] = interval(np.concatenate([own, sums[:, :1]], 1), [*signs, -1.0])
         return Result(

@@ -1,5 +1,6 @@
 """Each estimator on three rows worked by hand, and on worlds whose every outcome can be enumerated."""
 
+from dataclasses import replace
 from itertools import permutations, product
 
 import numpy as np
@@ -44,6 +45,35 @@ def test_a_clip_cuts_weights_and_counts_them(three):
     found = evaluation.result(resamples=10)
     assert found.values["ipw"].mean == pytest.approx(4 / 3) and found.clipped_fraction == pytest.approx(1 / 3)
     assert found.values["doubly_robust"].mean == pytest.approx((1.2 + 1.0 - 0.125 + 1.5) / 3)
+
+
+def test_under_a_clip_rewards_count_from_the_lowest_up(three):
+    """Weights 2, 0.5 and 2 of 4, rewards 1, -1 and -3: each is worth 3 more, and the value 3 less."""
+    log = replace(three, reward=np.array([1.0, -1.0, -3.0]))
+    evaluation = Evaluation("ipw", knobs=Knobs(clip=2))
+    for part in (log, replace(log, reward=np.zeros(3))):
+        evaluation.add(part)
+    assert evaluation.result(resamples=10).values["ipw"].mean == pytest.approx((2 * 4 + 0.5 * 2 + 2 * 0 + 4.5 * 3) / 6 - 3)
+
+
+@pytest.mark.parametrize("name", ["sips", "rips", "iips"])
+def test_a_clip_raises_no_value_of_slates_whatever_is_paid(name):
+    """Two items, two positions; the second item is hidden by people, which costs; the target shows it first four times as often."""
+    drawn = np.repeat([0, 1], [8, 2])  # the item on top, as often as it is drawn there
+    chance, other = (np.repeat(np.where(drawn == 0, *ways)[:, None], 2, 1) for ways in ((0.8, 0.2), (0.2, 0.8)))
+    certain = np.stack([np.zeros(10), np.ones(10)], 1) > 0  # of two items the first one settles the second
+    log = LoggedSlateArrays(
+        reward=np.stack([np.where(drawn == 1, -2.0, 0.0), np.where(drawn == 0, -1.0, 0.0)], 1), shown=np.ones((10, 2), dtype=bool),
+        propensity=np.where(certain, 1.0, chance), target_propensity=np.where(certain, 1.0, other), user=np.arange(10),
+        marginal=chance, target_marginal=other,
+    )  # fmt: skip
+    value = {}
+    for clip in (np.inf, 2.0):
+        evaluation = Evaluation(name, knobs=Knobs(clip=clip))
+        evaluation.add(log)
+        value[clip] = evaluation.result(resamples=10).values[name].mean
+    assert value[np.inf] == pytest.approx(0.2 * -1 + 0.8 * -2)
+    assert value[2.0] <= value[np.inf] + 1e-12
 
 
 def test_slates_by_hand():
