@@ -181,6 +181,7 @@ class Gates(_Section):
     fold_days: int = Field(ge=1)
     window_h: int = Field(ge=1, le=72)
     max_slates: int = Field(ge=100)
+    hold_band: float | None = Field(gt=0)
 
 
 class RewardTermSettings(_Section):

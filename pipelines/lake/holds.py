@@ -1,4 +1,4 @@
-"""What people decided by hand: promotions held, an hour frozen, an hour poisoned. Kept in the ledger, with the reason.
+"""What is held back: promotions, an hour that is frozen, an hour that is poisoned. Kept in the ledger, with the reason.
 
 *Frozen*: no step writes the hour until it is lifted. *Poisoned*: the hour stays in the tables and in the counters, and no model
 learns from it, replays it, or is judged by it.
@@ -21,7 +21,7 @@ HELD, LIFTED = "held", "released"
 def holds(settings: Settings, kind: Kind) -> dict[str, str]:
     """Reason by hour of what is held now; for promotions the hour says when the hold was set."""
     found: dict[str, str] = {}
-    for row in ledger.rows(settings, _step(kind)):
+    for row in ledger.rows(settings, step_of(kind)):
         if row.status == HELD:
             found[row.hour] = row.detail or ""
         elif kind == "promotions":
@@ -60,11 +60,12 @@ def without_poisoned(settings: Settings, hours: Sequence[str]) -> list[str]:
     return [hour for hour in hours if hour not in poisoned]
 
 
-def _step(kind: Kind) -> str:
+def step_of(kind: Kind) -> str:
+    """The step of the ledger's rows."""
     return f"hold_{kind}"
 
 
 def _write(settings: Settings, kind: Kind, hour: str, status: str, reason: str) -> None:
     now = wall_clock()
-    row = LedgerRow(hour=hour, step=_step(kind), status=status, code_version=code_version(), started_at=now, ended_at=now, detail=reason)
+    row = LedgerRow(hour=hour, step=step_of(kind), status=status, code_version=code_version(), started_at=now, ended_at=now, detail=reason)
     ledger.write_rows(settings, [row])

@@ -91,7 +91,7 @@ class ExampleReader:
 
     def shown(self, hour: str) -> Rows:
         """Revision 0 of the hour's impressions, all users: what a test-then-train record is made of."""
-        return self._rows(self._impressions(hour), corrections=False)
+        return self._rows(self.impressions(hour), corrections=False)
 
     def count(self, hours: Sequence[str]) -> int:
         """Examples that these hours hold."""
@@ -111,7 +111,7 @@ class ExampleReader:
         share = CALIBRATION_ROWS / max(1, self.count(hours))  # of every hour: rows of quiet hours are others than those of busy ones
         parts: list[tuple[pa.Table, pa.Table]] = []
         for hour in hours:
-            table = self._impressions(hour)
+            table = self.impressions(hour)
             if holds_unshown(table):
                 table = table.slice(0, 0)
             parts.append((self._final(table, finals, gate), self._final(table, finals, others, math.ceil(share * len(table)))))
@@ -131,7 +131,7 @@ class ExampleReader:
             return None
         finals = self._final_labels([*chosen, shift(before, -1)])
         others = self._fold(before, gate=False)
-        parts = [self._final(self._impressions(hour), finals, others, rows // len(chosen)) for hour in chosen]
+        parts = [self._final(self.impressions(hour), finals, others, rows // len(chosen)) for hour in chosen]
         capped = _at_most_per_user_day(pa.concat_tables(parts), settings.ranker.replay_per_user_day)
         return self._rows(capped, corrections=False).batch
 
@@ -140,7 +140,7 @@ class ExampleReader:
         columns = ["user_id", "ts", "labels", "negative_source"]
         return sum(int(bot_rows(self._read([hour], columns=columns), self.tasks[0]).sum()) for hour in hours)
 
-    def _impressions(self, hour: str) -> pa.Table:
+    def impressions(self, hour: str) -> pa.Table:
         """Revision 0 of what people were shown in the hour."""
         return without_bots(self._read([hour], pc.field("revision") == 0), self.tasks[0])
 
@@ -152,7 +152,7 @@ class ExampleReader:
 
     def _final_labels(self, hours: Sequence[str]) -> pa.Table:
         """example_id, revision, labels of the last revision of every example that got one between these hours."""
-        span = [hour for hour in self.examples.hours if hours[0] <= hour <= hours[-1]]
+        span = self.teaching([hour for hour in self.examples.hours if hours[0] <= hour <= hours[-1]])
         return last_revisions(self._read(span, pc.field("revision") > 0, ["example_id", "revision", "labels"]))
 
     def _final(

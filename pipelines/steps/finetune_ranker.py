@@ -1,6 +1,7 @@
 """Fine-tuning: production's test-then-train record on the new hour, one ordered pass over what is new, a candidate."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipelines.clock import check_hour
@@ -41,17 +42,21 @@ def _learn(current: Attempt) -> Outcome:
     from pipelines.steps.ranker_judging import gate_metrics, judge, judged_hours, prequential
     from pipelines.steps.ranker_learning import base_state, learn
     from pipelines.steps.reach import served
+    from pipelines.steps.unlike_hours import hold_unlike
 
     settings, hour = current.settings, current.hours[-1]
     encoder_version = encoder_spec(settings).version
     champion, base = production_before(settings, hour), base_state(settings, hour, encoder_version)
     with current.stage("record"):
         reader = example_reader(current, encoder_version)
-        record = prequential(reader, hour, champion, base.served()) if champion and base else []
+        held = hold_unlike(settings, {one: reader.impressions(one) for one in current.hours if one != settings.lake.start_hour})
+        reader = replace(reader, poisoned=reader.poisoned | held.keys())
+        record = prequential(reader, hour, champion, base.served()) if champion and base and hour not in reader.poisoned else []
     with current.stage("learn"):
         learned = learn(reader, current.hours, base, encoder_version)
+    told = "".join(f"; {one} is held, since it is unlike the others: {reason}" for one, reason in held.items())
     if learned is None:
-        return current.record("unchanged", "no examples in these hours: the ranker stays as it is")
+        return current.record("unchanged", f"nothing to learn in these hours: the ranker stays as it is{told}")
     with current.stage("window"):
         hours = judged_hours(reader, hour)
         window = reader.window(hours) if champion and hours else None
@@ -68,7 +73,7 @@ def _learn(current: Attempt) -> Outcome:
         version = _register(current, learned, reached.ranker, judged, figures, reader)
     detail = (
         f"ranker {version} learned {learned.fresh} new and {learned.replayed} replayed rows of {len(current.hours)} hours, "
-        f"{reached.share:.0%} of the update served"
+        f"{reached.share:.0%} of the update served{told}"
     )
     return current.record("done", detail, rows_in=learned.fresh)
 

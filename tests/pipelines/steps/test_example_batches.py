@@ -131,6 +131,12 @@ def test_replay_has_final_labels_and_nobody_who_judges(reader, gate):
     assert later.labels[:, 1].max() == 0.5
 
 
+def test_what_a_poisoned_hour_said_of_earlier_examples_counts_nowhere(reader):
+    held = replace(reader(), poisoned=frozenset([FOURTH]))
+    assert held.replay(shift(FOURTH, 1), 10_000).labels[:, 1].max() == 0.0
+    assert held.window([FIRST, SECOND, THIRD]).judging.batch.labels[:, 0].sum() > 0, "the click of the third hour stands"
+
+
 def test_replay_keeps_to_its_size_its_days_and_its_cap_a_user(reader):
     assert numbers(reader().replay(FOURTH, 30)) == numbers(reader().replay(FOURTH, 30))
     assert len(reader().replay(FOURTH, 30)) == 30
