@@ -1,6 +1,6 @@
 """Hours without Airflow, by hand: run, fill, make again, hold."""
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
@@ -118,7 +118,7 @@ def hold(
 
     settings = settings_of(context)
     if kind is None:
-        for name in ("promotions", "freeze", "poison"):
+        for name in get_args(holds.Kind):
             for since, why in holds.holds(settings, name).items():
                 print(f"{name} {since}: {why}")
         return

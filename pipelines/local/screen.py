@@ -60,6 +60,9 @@ def print_status(console: Console, status: Status) -> None:
         console.print(f"scores: {scores.rows} rows of {scores.users} users, hour {scores.hour}, {scores.staleness_h:g} h old")
     for label, release in (("in force", status.in_force), ("last decision", status.decision)):
         console.print(f"{label}: {_release_line(release)}", soft_wrap=True, markup=False)
+    for kind, hours in status.held.items():
+        for hour, reason in hours.items():
+            console.print(f"held: {kind} {hour}, {reason}", soft_wrap=True, markup=False)
     for service in status.services:
         console.print(f"{service.name}: {'running' if service.alive else 'not running'}  {service.url}", soft_wrap=True)
 

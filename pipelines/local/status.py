@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import pyarrow.compute as pc
 
 from pipelines.clock import now
 from pipelines.hours import end_of
 from pipelines.lake import ledger
+from pipelines.lake.holds import Kind, holds
 from pipelines.lake.ledger import DONE
 from pipelines.lake.tables import read_table, table_exists
 from pipelines.local.summary import verdict
@@ -56,7 +58,10 @@ class ServiceStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """``in_force``: the release that scores the next hour; ``decision``: the last one, whatever came of it."""
+    """``in_force``: the release that scores the next hour; ``decision``: the last one, whatever came of it.
+
+    ``held``: reasons by kind and hour.
+    """
 
     home: str
     domain: str
@@ -64,6 +69,7 @@ class Status:
     scores: ScoresStatus | None
     in_force: ReleaseStatus | None
     decision: ReleaseStatus | None
+    held: dict[str, dict[str, str]]
     services: Sequence[ServiceStatus]
 
 
@@ -75,7 +81,8 @@ def read_status(settings: Settings) -> Status:
     services = [ServiceStatus(service.name, service.url, service.alive) for service in running(settings)]
     return Status(
         str(settings.home), settings.domain, [_step(settings, step) for step in STEPS], _scores(settings),
-        _release(_last([row for row in decisions if row.stage == PRODUCTION])), _release(_last(decisions)), services,
+        _release(_last([row for row in decisions if row.stage == PRODUCTION])), _release(_last(decisions)),
+        {kind: found for kind in get_args(Kind) if (found := holds(settings, kind))}, services,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from pipelines.hours import end_of, shift
 from pipelines.lake import ledger
+from pipelines.lake.holds import hold, lift
 from pipelines.local.screen import print_status
 from pipelines.local.status import read_status
 
@@ -53,6 +54,16 @@ def test_an_abstained_decision_leaves_the_release_before_it_in_force(root):
     assert (status.in_force.release_id, status.in_force.outcome) == ("r000001", "promoted")
     assert (status.decision.release_id, status.decision.outcome) == ("r000002", "abstained")
     assert asdict(status)["decision"]["reasons"] == ["policy value: 12 of 1000 needed"]
+
+
+def test_what_is_held_is_there_with_its_reason_until_it_is_lifted(root):
+    hold(root.settings, "poison", NEXT, "a click farm")
+    assert read_status(root.settings).held == {"poison": {NEXT: "a click farm"}}
+    console = Console(file=io.StringIO(), width=140)
+    print_status(console, read_status(root.settings))
+    assert f"held: poison {NEXT}, a click farm" in console.file.getvalue()
+    lift(root.settings, "poison", NEXT)
+    assert read_status(root.settings).held == {}
 
 
 def test_the_screen_says_the_same(root):
