@@ -5,7 +5,7 @@ A file is written under a name that is no landing file's, then renamed: records 
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from pipelines.errors import TransientError
 from pipelines.failpoint import failpoint
 from pipelines.settings import Settings, Source
 from pipelines.steps.topic_errors import explained, unnamed_partitions
+from pipelines.steps.topic_identity import check_same_topic
 from pipelines.steps.topic_ranges import Range, positions
 
 if TYPE_CHECKING:
@@ -46,7 +47,10 @@ def pull_topics(spark: "SparkSession", settings: Settings) -> None:
 def _land(spark: "SparkSession", settings: Settings, source: Source, starts: Mapping[int, int]) -> dict[Range, int]:
     """One more file of each partition that holds more than was landed, and how many records it got."""
     landed, folder = {}, settings.landing / source.kind
-    for row in _written(spark, settings, source, starts):
+    rows, partitions = _written(spark, settings, source, starts)
+    if rows:
+        check_same_topic(settings, source, starts, partitions, partial(_records, spark, source, loss="false"))
+    for row in rows:
         found = Range(row["partition"], starts.get(row["partition"], row["first"]), row["last"] + 1)
         failpoint(settings, "pull:rename")
         os.replace(row["path"], folder / found.file_name(source))
@@ -54,15 +58,17 @@ def _land(spark: "SparkSession", settings: Settings, source: Source, starts: Map
     return landed
 
 
-def _written(spark: "SparkSession", settings: Settings, source: Source, starts: Mapping[int, int]) -> "Sequence[Row]":
-    """Rows of ``write_files``. The source wants all partitions named: where they are others than we know, its refusal says which."""
+def _written(
+    spark: "SparkSession", settings: Settings, source: Source, starts: Mapping[int, int]
+) -> "tuple[Sequence[Row], Collection[int]]":
+    """Rows of ``write_files``, and all partitions. The source wants them named: where they are others, its refusal says which."""
     from spark_jobs.topic_records import write_files
 
     folder, starts = settings.landing / source.kind, dict(starts) or {0: EARLIEST}
     for _ in range(2):
         wanted = json.dumps({source.topic: {str(partition): start for partition, start in sorted(starts.items())}})
         try:
-            return write_files(_records(spark, source, wanted), str(folder), source.max_records).collect()
+            return write_files(_records(spark, source, wanted), str(folder), source.max_records).collect(), starts.keys()
         except Exception as error:
             unnamed = unnamed_partitions(error, source, set(starts))
             if not unnamed:
@@ -78,11 +84,12 @@ def _first_offsets(spark: "SparkSession", source: Source) -> dict[int, int]:
     return {row["partition"]: row["offset"] for row in first_offsets(_records(spark, source, "earliest")).collect()}
 
 
-def _records(spark: "SparkSession", source: Source, startingOffsets: str) -> "DataFrame":
+def _records(spark: "SparkSession", source: Source, begins: str, ends: str = "latest", loss: str = "true") -> "DataFrame":
+    """From these offsets up to those; ``loss``: whether it is an error that some of them are gone."""
     consumer = CONSUMER | {key.removeprefix("kafka."): _text(value) for key, value in source.options.items()}
     reader = spark.read.format("kafka").options(**{f"kafka.{key}": value for key, value in consumer.items()})
     reader = reader.option("kafka.bootstrap.servers", source.brokers).option("fetchOffset.numRetries", 1)
-    return reader.options(subscribe=source.topic, startingOffsets=startingOffsets, endingOffsets="latest", failOnDataLoss="true").load()
+    return reader.options(subscribe=source.topic, startingOffsets=begins, endingOffsets=ends, failOnDataLoss=loss).load()
 
 
 def _text(value: str | int | bool) -> str:

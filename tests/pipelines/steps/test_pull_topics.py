@@ -221,6 +221,23 @@ def test_offsets_that_the_broker_dropped_are_named_and_given_up_by_hand_only(mak
     assert pq.read_table(path.with_name(name("lost", 1, until, 14)))["record"].to_pylist() == [block for _, block in blocks[until - 2 :]]
 
 
+def test_a_topic_made_anew_is_noticed_however_long_it_is(make_settings, produce):
+    """Another topic in its place, which has grown past the old position."""
+    produce("old", [(0, b"a"), (0, b"b"), (1, b"c")])
+    pull(make_settings({"topic": "old", "name": "orders"}))
+    produce("anew", [(number % 2, b"other %d" % number) for number in range(8)])
+    settings = make_settings({"topic": "anew", "name": "orders"})
+    before = files(settings)
+    with pytest.raises(UserError, match=r"record at offset [01] of partition [01] is another .* made anew; .* a name that it has not had"):
+        pull(settings)
+    assert [file for file in files(settings) if not file.endswith(".tmp")] == before
+    pull(make_settings({"topic": "anew", "name": "orders-2"}))
+    assert name("orders-2", 0, 0, 4) in files(settings)
+    produce("old", [(0, b"d")])
+    pull(make_settings({"topic": "old", "name": "orders"}))
+    assert name("orders", 0, 2, 3) in files(settings)
+
+
 def wait_until_dropped(partition, patience_s=60):
     """Until the first segment is gone, and no other one goes any more."""
     deadline, before = time.monotonic() + patience_s, None

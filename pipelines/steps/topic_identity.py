@@ -1,0 +1,52 @@
+"""Whether a topic is still the one that was landed: the record that was taken last stands where it stood."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import pyarrow.parquet as pq
+
+from pipelines.errors import UserError
+from pipelines.settings import Settings, Source
+from pipelines.steps.topic_ranges import PREFIX
+from spark_jobs.landing_formats import RECORD
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+COLUMNS = ["offset", "timestamp", RECORD]
+LATEST = -1
+Read = Callable[[str, str], "DataFrame"]
+
+
+def check_same_topic(settings: Settings, source: Source, starts: Mapping[int, int], partitions: Iterable[int], read: Read) -> None:
+    """Raises UserError where the record before a start is another than the one that was landed. What the broker dropped tells nothing.
+
+    starts: the offset that comes next, of every partition that has landed; partitions: all that the topic has; read: the topic's records
+    from these offsets by partition up to those, as the source takes them.
+    """
+    known = {partition: found for partition, start in starts.items() if (found := _last_landed(settings, source, partition, start))}
+    if not known:
+        return
+    begins, ends = ({str(p): known[p]["offset"] + more if p in known else LATEST for p in partitions} for more in (0, 1))
+    records = read(json.dumps({source.topic: begins}), json.dumps({source.topic: ends}))
+    for row in records.selectExpr("partition", "offset", "timestamp", f"value AS {RECORD}").toArrow().to_pylist():
+        if {name: row[name] for name in COLUMNS} != known[row["partition"]]:
+            at = f"the record at offset {row['offset']} of partition {row['partition']}"
+            raise UserError(
+                f"topic {source.topic} at {source.brokers}: {at} is another than the one that was landed from there: the topic was made anew; "
+                "to take it from its first record on, give its entry in lake.sources a name that it has not had"
+            )
+
+
+
+def _last_landed(settings: Settings, source: Source, partition: int, start: int) -> dict[str, Any] | None:
+    """The record before this offset, from its landing file; None where that is gone, or of another make."""
+    pattern = f"{PREFIX}{source.landing_name}-{partition}-*-{start:020d}.parquet"
+    for path in (settings.landing / source.kind).glob(pattern):
+        if path.stat().st_size:
+            file = pq.ParquetFile(path)
+            last = file.read_row_group(file.num_row_groups - 1, columns=COLUMNS)
+            found: dict[str, Any] = last.slice(len(last) - 1).to_pylist()[0]
+            return found
+    return None
