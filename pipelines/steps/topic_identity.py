@@ -34,7 +34,7 @@ def check_same_topic(settings: Settings, source: Source, starts: Mapping[int, in
         if {name: row[name] for name in COLUMNS} != known[row["partition"]]:
             at = f"the record at offset {row['offset']} of partition {row['partition']}"
             raise UserError(
-                f"topic {source.topic} at {source.brokers}: {at} is another than the one that was landed from there: the topic was made anew; "
+                f"topic {source.topic} at {source.brokers}: {at} is another than the one that was landed: the topic was made anew; "
                 "to take it from its first record on, give its entry in lake.sources a name that it has not had"
             )
 
