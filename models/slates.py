@@ -28,9 +28,11 @@ def bound_logits(utility: Tensor, mask: Tensor, temperature: float, logit_range:
 
 
 def exploring_temperature(
-    utility: Tensor, reward: Tensor, mask: Tensor, size: int, cost: float, logit_range: float = 7.0, seed: int = 7
+    utility: Tensor, reward: Tensor, mask: Tensor, size: int, cost: float, logit_range: float = 7.0, seed: int = 7, highest: float = 1.4
 ) -> tuple[float, float]:
     """The highest temperature at which slates of ``size`` cost at most this share of the expected reward of the best ones, and its cost.
+
+    Up to ``highest``: a ranker that hardly tells its candidates apart takes any draw for cheap.
 
     utility, reward, mask: (S, C), the reward expected of each candidate, which utility orders. A low temperature costs too, where the logit
     range makes all but the first few alike: where no temperature is cheap enough, the cheapest.
@@ -39,13 +41,13 @@ def exploring_temperature(
     noise = -(-torch.rand(utility.shape, generator=generator, dtype=torch.float64).log()).log()
     known = reward.masked_fill(~mask, 0.0).double()
     best = known.topk(size, dim=1).values.sum(1).mean().clamp(min=1e-12)
-    costs = []
-    for temperature in TEMPERATURES:
+    costs, tried = [], [one for one in TEMPERATURES if one <= highest]
+    for temperature in tried:
         drawn = (bound_logits(utility, mask, temperature, logit_range) + noise).topk(size, dim=1).indices
         costs.append(1 - (known.gather(1, drawn).sum(1).mean() / best).item())
     cheap = [place for place, found in enumerate(costs) if found <= cost]
     place = cheap[-1] if cheap else min(range(len(costs)), key=costs.__getitem__)
-    return TEMPERATURES[place], costs[place]
+    return tried[place], costs[place]
 
 
 def standardized(score: Tensor, mask: Tensor) -> Tensor:

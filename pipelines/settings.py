@@ -140,6 +140,7 @@ class PolicySettings(_Section):
     learner: Literal["reinforce", "slate_q", "neural_linear", "lin_ucb", "softmax", "epsilon_greedy"]
     temperature: float | None = Field(gt=0)
     explore_cost: float = Field(gt=0, lt=1)
+    highest_temperature: float = Field(ge=0.05)
     logit_range: float = Field(gt=0, le=7)
     steps: int = Field(ge=1)
     lr: float = Field(gt=0)

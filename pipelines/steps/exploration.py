@@ -39,7 +39,8 @@ def temperature(current: Attempt, lineage: Lineage, catalogue: Catalogue) -> flo
     rows, mask = retrieve(release, users["user_id"].to_pylist(), state, catalogue, items, rules, of_items)
     utility = describe(release, state, catalogue, items, rows, mask).features[..., 0]
     rule = settings.policy
-    return exploring_temperature(utility, utility.sigmoid(), mask, rules.size, rule.explore_cost, rule.logit_range, settings.seed)[0]
+    reward, highest = utility.sigmoid(), rule.highest_temperature
+    return exploring_temperature(utility, reward, mask, rules.size, rule.explore_cost, rule.logit_range, settings.seed, highest)[0]
 
 
 def _some_users(current: Attempt) -> pa.Table | None:
