@@ -159,7 +159,8 @@ def test_the_solved_temperature_costs_what_it_may_and_a_higher_one_more():
         assert said <= allowed and said == pytest.approx(cost(found), abs=0.01)
         assert cost(TEMPERATURES[TEMPERATURES.index(found) + 1]) > allowed - 0.01
     flat = torch.full_like(reward, 0.1)
-    assert exploring_temperature(utility, flat, mask, 5, 0.1, highest=0.25)[0] <= 0.25 < exploring_temperature(utility, flat, mask, 5, 0.1)[0]
+    bound, free_of_it = (exploring_temperature(utility, flat, mask, 5, 0.1, highest=highest)[0] for highest in (0.25, 1.4))
+    assert bound <= 0.25 < free_of_it
     cheapest, said = exploring_temperature(utility, reward, mask, 5, 1e-6)
     assert said == pytest.approx(min(cost(one) for one in TEMPERATURES), abs=0.01) and said > 1e-6
     assert cheapest > TEMPERATURES[0], "the logit range makes the lowest temperature no greedier"
