@@ -49,7 +49,8 @@ def _land(spark: "SparkSession", settings: Settings, source: Source, starts: Map
     landed, folder = {}, settings.landing / source.kind
     rows, partitions = _written(spark, settings, source, starts)
     if rows:
-        check_same_topic(settings, source, starts, partitions, partial(_records, spark, source, loss="false"))
+        begun = {row["partition"]: row["first"] for row in rows} | dict(starts)
+        check_same_topic(settings, source, begun, partitions, partial(_records, spark, source, loss="false"))
     for row in rows:
         found = Range(row["partition"], starts.get(row["partition"], row["first"]), row["last"] + 1)
         failpoint(settings, "pull:rename")
