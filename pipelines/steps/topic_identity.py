@@ -22,8 +22,8 @@ Read = Callable[[str, str], "DataFrame"]
 def check_same_topic(settings: Settings, source: Source, starts: Mapping[int, int], partitions: Iterable[int], read: Read) -> None:
     """Raises UserError where the record before a start is another than the one that was landed. What the broker dropped tells nothing.
 
-    starts: the offset that comes next, of every partition that has landed or holds records; partitions: all that the topic has; read: the topic's records
-    from these offsets by partition up to those, as the source takes them (a batch may not begin at the latest).
+    starts: the offset that comes next, of every partition that has landed or holds any; partitions: all of the topic; read: its records
+    from these offsets by partition up to those (a batch may not begin at the latest).
     """
     known = {partition: found for partition, start in starts.items() if (found := _last_landed(settings, source, partition, start))}
     if not known:
