@@ -39,7 +39,6 @@ def check_same_topic(settings: Settings, source: Source, starts: Mapping[int, in
             )
 
 
-
 def _bound(partition: int, known: Mapping[int, Mapping[str, Any]], starts: Mapping[int, int], end: bool) -> int:
     """The one record that is known; nothing of a partition of which none is."""
     if partition in known:
