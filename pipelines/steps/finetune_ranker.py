@@ -49,7 +49,7 @@ def _learn(current: Attempt) -> Outcome:
     champion, base = production_before(settings, hour), base_state(settings, hour, encoder_version)
     with current.stage("record"):
         reader = example_reader(current, encoder_version)
-        held = hold_unlike(settings, {one: reader.impressions(one) for one in current.hours if one != settings.lake.start_hour})
+        held = hold_unlike(settings, [one for one in current.hours if one != settings.lake.start_hour], reader.impressions)
         reader = replace(reader, poisoned=reader.poisoned | held.keys())
         record = prequential(reader, hour, champion, base.served()) if champion and base and hour not in reader.poisoned else []
     with current.stage("learn"):

@@ -6,7 +6,7 @@ is unlike them beyond `gates.hold_band` median absolute deviations of their medi
 all hours of the last week, nights and days: their middle four fifths, and as far beyond as the band reaches at its narrowest.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -35,18 +35,18 @@ RELATIVE, OF_SHARE = 0.08, 0.02  # the least deviation: of the median, of the to
 Figures = Mapping[str, float]
 
 
-def hold_unlike(settings: Settings, impressions: Mapping[str, pa.Table]) -> dict[str, str]:
+def hold_unlike(settings: Settings, hours: Sequence[str], impressions: Callable[[str], pa.Table]) -> dict[str, str]:
     """Reason by hour of what is held now. Writes each hour's figures, and the holds, once: what a person lifted stays lifted.
 
-    impressions: by hour, in order, revision 0 of what people were shown, without bots.
+    hours: in order; impressions: of an hour, revision 0 of what people were shown, without bots.
     """
     band, found = settings.gates.hold_band, dict[str, str]()
-    if band is None or not impressions:
+    if band is None or not hours:
         return found
-    earlier = _earlier(settings, min(impressions))
+    earlier = _earlier(settings, hours[0])
     decided = {row.hour for row in ledger.rows(settings, step_of("poison"))}
-    for hour, shown in impressions.items():
-        users, figures = told_by(shown, settings.reward.tasks[0])
+    for hour in hours:
+        users, figures = told_by(impressions(hour), settings.reward.tasks[0])
         write_metrics(settings, hour, [Metric(name, SUBJECT, value, n=users) for name, value in figures.items()])
         if users < LEAST_USERS:
             continue

@@ -7,7 +7,8 @@ import pytest
 from pipelines.hours import shift
 from pipelines.lake.holds import hold, holds, lift
 from pipelines.lake.metrics import read_metrics
-from pipelines.steps.unlike_hours import RATE, REWARD, SHOWN, TOP, hold_unlike, told_by
+from pipelines.steps import unlike_hours
+from pipelines.steps.unlike_hours import RATE, REWARD, SHOWN, TOP, told_by
 
 FIRST = "2026-11-10T09"
 TYPE = pa.struct([("click", pa.float64())])
@@ -31,6 +32,10 @@ def hour_of(seed, users=300, rate=0.15, items=200, farm=0.0):
     paid = random.random(users) < farm
     item = np.where(paid[user], np.tile(np.arange(10), users), item)
     return table(user, item, click | paid[user])
+
+
+def hold_unlike(settings, tables):
+    return unlike_hours.hold_unlike(settings, list(tables), tables.__getitem__)
 
 
 def hours(*tables, first=FIRST):
