@@ -1,7 +1,7 @@
 # make demo: set up and run the loop. make test: everything that CI runs. State lies in $RECLOOP_HOME, default .recloop/.
 BIN := .venv/bin
 
-.PHONY: setup demo up down test test-faults lint bench bench-ranker bench-stream bench-policy clean lock
+.PHONY: setup demo up down test test-faults lint bench bench-ranker bench-stream bench-policy bench-loop clean lock
 
 setup:
 	@sh pipelines/local/setup.sh
@@ -51,6 +51,10 @@ bench-policy: setup
 	@$(BIN)/python -m benchmarks.off_policy.coverage
 	@$(BIN)/uv pip install --quiet -r benchmarks/requirements.txt
 	@$(BIN)/python -m benchmarks.policy.streams
+
+# Parallel worlds in this process, about ten minutes of bootstrap a seed and two a live hour of each of three branches.
+bench-loop: setup
+	@$(BIN)/python -m benchmarks.closed_loop.drift_and_poison --speed fast --seeds 11 12
 
 # Names what recloop made, and never the folder itself: RECLOOP_HOME may hold other things too.
 clean: down

@@ -1,5 +1,6 @@
 """The gates of a refresh: figures in, one decision out. Pure: it reads no table and no registry."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,6 +76,11 @@ def load_gates(kind: str, path: Path = POLICY_FILE) -> list[Gate]:
         wrong = f"unknown sides {unknown}" if unknown else "two gates of one name" if gates else "no gate at all"
         raise UserError(f"{path}: {wrong} for {kind!r}; expected gates of different names with a side of {', '.join(get_args(Side))}")
     return gates
+
+
+def bound_of(kind: str, figure: str) -> float:
+    """Above what the lower end of the figure must lie; minus infinity where no gate asks."""
+    return max((gate.bound for gate in load_gates(kind) if gate.figure == figure and gate.side == "low"), default=-math.inf)
 
 
 def decide_promotion(measured: Mapping[str, Measured], gates: Sequence[Gate]) -> Decision:

@@ -11,6 +11,7 @@ from pipelines.lake.held import HeldHours
 from pipelines.lake.holds import holds
 from pipelines.lake.metrics import Metric, write_metrics
 from pipelines.lake.tables import read_table
+from pipelines.registry.gates import bound_of
 from pipelines.registry.releases import production_before
 from pipelines.settings import Settings
 from pipelines.steps.candidates import RANKER, STATE, candidate_folder, note_version
@@ -63,7 +64,7 @@ def _learn(current: Attempt) -> Outcome:
     with current.stage("reach"):
         by = window.calibrating if window and len(window.calibrating) else None
         log = read_log(current, reader.catalogue)
-        reached = served(settings, log, learned.state.served(), champion, by)
+        reached = served(settings, log, learned.state.served(), champion, by, least_value=bound_of("refresh", "policy_value_ratio"))
     with current.stage("judge"):
         judged = judge(reader, hour, reached.ranker, champion, window)
     record += [Metric("update_share", "ranker", reached.share), Metric("update_kl", "ranker", reached.kl)]

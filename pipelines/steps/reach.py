@@ -1,12 +1,13 @@
 """How far one hour's ranker may move the slates: what is too far from what was logged cannot be judged by the log."""
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from models.off_policy import effective_share
+from models.off_policy import difference, effective_share, value
 from models.policy_gradient import slate_kl
 from models.ranker import Ranker
 from models.records import ItemTable, RankerBatch
@@ -16,7 +17,8 @@ from pipelines.steps.logged_slates import SlateReader
 from pipelines.steps.policy_judging import SlateLog
 from spark_jobs.release import Release, load_release
 
-BISECTIONS, SLATES, EVERY = 5, 1024, 8
+BISECTIONS, SLATES, EVERY = 5, 4096, 8
+GAIN_SHARE = 0.5  # of what the slates of users who taught the ranker say that it gains: what others will say of it is less
 
 
 @dataclass(frozen=True)
@@ -24,33 +26,45 @@ class Reached:
     """A ranker between production's and the learned one: ``share`` of the way, ``kl`` nats a slate from production.
 
     effective: the part of a logged slate's evidence that is left for it, as effective sample size over slates.
+    gain, below: what these slates say it is worth more than production, as a share of production's value, and how far below
+    that the lower end of the 95 % interval lies.
     """
 
     ranker: Ranker
     share: float
-    kl: float
-    effective: float
+    kl: float = 0.0
+    effective: float = 0.0
+    gain: float = 0.0
+    below: float = 0.0
+
+    def expected_low(self, slates: int, judging: int) -> float:
+        """Where the lower end lies likely on other slates, so many, if it was found on so many."""
+        return min(self.gain, GAIN_SHARE * self.gain) - self.below * math.sqrt(slates / max(1, judging))
 
 
-def served(settings: Settings, log: SlateLog | None, learned: Ranker, champion: ReleaseRow | None, by: RankerBatch | None) -> Reached:
+def served(
+    settings: Settings, log: SlateLog | None, learned: Ranker, champion: ReleaseRow | None, by: RankerBatch | None, least_value: float
+) -> Reached:
     """The learned ranker, calibrated ``by`` these rows, or as much of the way to it as the log can still judge.
 
-    That is: KL(production || composed) within ``policy.reach`` nats a slate, and an effective sample of ``policy.least_effective``
-    slates expected on the gate fold. Composed is with production's policy. Both rankers grew from one bootstrap: between
-    their weights lies no worse one.
+    That is: KL(production || composed) within ``policy.reach`` nats a slate, and on the gate fold an effective sample of
+    ``policy.least_effective`` slates and a lower end of the difference in value above ``least_value`` are to be expected: a long step
+    that is worth more may be told less surely than a short one. Composed is with production's policy. Both rankers grew from one
+    bootstrap: between their weights lies no worse one.
     """
-    slates = log.learning(SLATES) if log else None
+    slates = log.learning(SLATES, whole_users=True) if log else None
     if log is None or slates is None or champion is None or by is None:
-        return Reached(learned, 1.0, 0.0, 0.0)
+        return Reached(learned, 1.0)
     rewards = tuple(term.weight for term in settings.reward.terms)
     production = load_release(release_folder(settings, champion.release_id), champion.release_id, rewards)
     some = by.rows(slice(None, None, EVERY))  # on the way; where it ends all calibrate
     way = _Way(slates, learned, some, log.catalogue.table, production, slates.composed(production).logits)
     judging = log.judging()
-    rule, slates_there = settings.policy, len(judging.shown) if judging else 0
+    rule, here, there = settings.policy, len(slates.shown), len(judging.shown) if judging else 0
 
     def holds(reached: Reached) -> bool:
-        return reached.kl <= rule.reach and reached.effective * slates_there >= rule.least_effective
+        enough = reached.kl <= rule.reach and reached.effective * there >= rule.least_effective
+        return enough and reached.expected_low(here, there) > least_value
 
     best, low, high = way.at(1.0), 0.0, 1.0
     whole = holds(best)
@@ -85,4 +99,8 @@ class _Way:
         ranker.eval().fit_calibration(self.by, self.items)
         composed = self.slates.composed(Release("candidate", ranker, self.production.policy, self.production.task_rewards))
         kl = slate_kl(self.start, composed.logits, composed.slates)
-        return Reached(ranker, share, kl.mean().item(), effective_share(composed.slates, composed.logits))
+        predicted = composed.slates.candidates[..., 0].sigmoid()
+        gain = difference(composed.slates, composed.logits, self.start, predicted=predicted)
+        level = max(value(composed.slates, self.start, predicted=predicted).mean, 1e-9)
+        effective = effective_share(composed.slates, composed.logits)
+        return Reached(ranker, share, kl.mean().item(), effective, gain.mean / level, (gain.mean - gain.low) / level)

@@ -1,6 +1,7 @@
 """A new ranker goes as far from production as the log can judge, and no further."""
 
 import copy
+import math
 from dataclasses import replace
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from models.artifacts import load_ranker
 from pipelines.registry.releases import release_folder
-from pipelines.steps.reach import served
+from pipelines.steps.reach import Reached, served
 
 
 @pytest.fixture
@@ -19,11 +20,11 @@ def reached(settings, log, champion, by):
         for weight in learned.parameters():
             weight.add_(torch.randn_like(weight) * 0.3)
 
-    def answer(reach, least_effective=0, **other):
+    def answer(reach, least_effective=0, least_value=-math.inf, **other):
         policy = settings.policy.model_copy(update={"reach": reach, "least_effective": least_effective})
         own = settings.model_copy(update={"policy": policy})
         given = {"log": replace(log, settings=own), "champion": champion} | other
-        return served(own, given["log"], copy.deepcopy(learned), given["champion"], by), learned
+        return served(own, given["log"], copy.deepcopy(learned), given["champion"], by, least_value), learned
 
     return answer
 
@@ -54,6 +55,21 @@ def test_enough_evidence_is_kept_for_judging(reached, log):
     least = round(slates * (1 + whole.effective) / 2)
     found, _ = reached(reach=1e6, least_effective=least)
     assert found.share < 1.0 and found.effective * slates >= least
+
+
+def test_what_the_gate_could_not_tell_from_worse_is_not_tried(reached, log):
+    whole, _ = reached(reach=1e6)
+    here, there = len(log.learning(4096, whole_users=True).shown), len(log.judging().shown)
+    low = whole.expected_low(here, there)
+    assert reached(reach=1e6, least_value=low - 1e-6)[0].share == 1.0
+    less, _ = reached(reach=1e6, least_value=low + 1e-6)
+    assert less.share < 1 and (less.share == 0 or less.expected_low(here, there) > low + 1e-6)
+
+
+def test_an_interval_is_expected_by_the_number_of_slates_and_half_of_the_gain():
+    found = Reached(None, 0.5, gain=0.2, below=0.06)
+    assert found.expected_low(400, 100) == pytest.approx(0.1 - 0.12) and found.expected_low(100, 400) == pytest.approx(0.1 - 0.03)
+    assert Reached(None, 0.5, gain=-0.2, below=0.06).expected_low(100, 100) == pytest.approx(-0.26), "a loss counts whole"
 
 
 def test_where_nothing_was_logged_there_is_no_limit(reached):
