@@ -100,6 +100,24 @@ def decide_promotion(measured: Mapping[str, Measured], gates: Sequence[Gate]) ->
     return Decision("promote", (f"all {passed} gates passed",), figures)
 
 
+def shown_worse(figures: Sequence[Figure], gates: Sequence[Gate]) -> bool:
+    """Whether a rejected candidate is worse, and not only not known to be as good: a whole interval lies beyond a bound.
+
+    So it is too where no gate failed (a person rejected it), and where a gate that failed is none of these any more.
+    """
+    sides = {gate.name: gate.side for gate in gates}
+    failed = [figure for figure in figures if figure.outcome == "fail"]
+    return not failed or any(_whole_interval_fails(figure, sides.get(figure.gate)) for figure in failed)
+
+
+def _whole_interval_fails(figure: Figure, side: Side | None) -> bool:
+    if side == "low" and figure.high is not None:
+        return figure.high < figure.bound
+    if side == "high" and figure.low is not None:
+        return figure.low > figure.bound
+    return True
+
+
 def _judge(gate: Gate, found: Measured | None) -> Figure:
     if found is None:
         return Figure(gate.name, "abstain", None, None, None, gate.bound, 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 from pipelines.hours import shift
 from pipelines.lake import ledger
 from pipelines.local.landing import write_file
+from pipelines.registry.gates import load_gates, shown_worse
 from pipelines.registry.releases import REJECTED, all_releases
 from pipelines.settings import Settings
 
@@ -34,9 +35,10 @@ def noted_versions(settings: Settings, hour: str) -> dict[str, str]:
 
 
 def base_hour(settings: Settings, before: str) -> str | None:
-    """The newest hour before this one whose candidate the lineage goes on from; a rejected one is a dead end."""
-    rejected = {row.hour for row in all_releases(settings) if row.stage == REJECTED}
-    made = {row.hour for row in ledger.rows(settings, RANKER_STEP) if row.status == "done"} - rejected
+    """The newest hour before this one whose candidate the lineage goes on from; one that was shown to be worse is a dead end."""
+    gates = load_gates("refresh")
+    worse = {row.hour for row in all_releases(settings) if row.stage == REJECTED and shown_worse(row.gates, gates)}
+    made = {row.hour for row in ledger.rows(settings, RANKER_STEP) if row.status == "done"} - worse
     there = (hour for hour in made if hour < before and (candidate_folder(settings, hour) / STATE).exists())
     return max(there, default=None)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.registry.gates import Gate, Measured, decide_promotion, load_gates
+from pipelines.registry.gates import Gate, Measured, bound_of, decide_promotion, load_gates, shown_worse
 
 BETTER = Gate("AUC", "auc", "low", -0.003, 1000)
 CHEAPER = Gate("entropy", "entropy", "high", 0.005, 1000)
@@ -120,6 +120,29 @@ def test_a_figure_that_nobody_measured_abstains():
 def test_a_failure_outweighs_missing_evidence():
     decision = decide_promotion({"entropy": Measured(0.02, 0.01, 0.03, 2000)}, GATES)
     assert decision.verdict == "reject" and len(decision.reasons) == 1 and decision.reasons[0].startswith("entropy: 0.0300")
+
+
+@pytest.mark.parametrize(("figure", "found", "worse"), [
+    ("auc", Measured(-0.001, -0.02, 0.018, 2000), False),  # as good, for all that is known
+    ("auc", Measured(-0.02, -0.04, -0.0031, 2000), True),
+    ("auc", Measured(-0.02, -0.04, -0.0029, 2000), False),
+    ("entropy", Measured(0.02, 0.004, 0.04, 2000), False),
+    ("entropy", Measured(0.02, 0.0051, 0.04, 2000), True),
+    ("slope", Measured(1.2, 1.0, 1.4, 2000), True),  # a value has no interval to hide in
+])  # fmt: skip
+def test_worse_is_what_the_whole_interval_says(figure, found, worse):
+    decision = decide_promotion(GOOD | {figure: found}, GATES)
+    assert decision.verdict == "reject" and shown_worse(decision.figures, GATES) is worse
+
+
+def test_what_a_person_rejected_or_a_gate_of_another_time_is_worse():
+    assert shown_worse(decide_promotion(GOOD, GATES).figures, GATES), "no gate failed: somebody rejected it"
+    decision = decide_promotion(GOOD | {"auc": Measured(-0.001, -0.02, 0.018, 2000)}, GATES)
+    assert shown_worse(decision.figures, [CHEAPER, WITHIN])
+
+
+def test_the_bound_of_a_figure_is_the_shipped_gates():
+    assert bound_of("refresh", "policy_value_ratio") == -0.01 and bound_of("refresh", "calibration_slope") == -math.inf
 
 
 def test_the_shipped_policy_judges_a_refresh_and_asks_for_evidence():
