@@ -121,7 +121,6 @@ class RankerSettings(_Section):
     batch_size: int = Field(ge=1)
     rows_an_hour: int = Field(ge=1000)
     replay_ratio: float = Field(ge=0)
-    replay_rows: int = Field(ge=0)
     replay_days: int = Field(ge=1)
     replay_per_user_day: int = Field(ge=1)
 

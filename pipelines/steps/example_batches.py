@@ -119,25 +119,16 @@ class ExampleReader:
         return Window(judging, calibrating.batch)
 
     def replay(self, before: str, rows: int) -> RankerBatch | None:
-        """About ``rows`` earlier impressions of the other users from some hours of the last days, with final labels.
-
-        From no fewer than REPLAY_HOURS hours, and from as many more as it takes to hold so many rows twice.
-        """
+        """About ``rows`` earlier impressions of the other users from some hours of the last days, with final labels."""
         if rows < 1:
             return None
         settings, first_load = self.settings, self.settings.lake.start_hour
         oldest = shift(before, -24 * settings.ranker.replay_days)
         hours = self.teaching([hour for hour in self.examples.hours if oldest <= hour < before and hour != first_load])
         chance = {hour: float(uniform(settings.seed, _REPLAY_HOUR, hour_number(before), hour_number(hour))) for hour in hours}
-        chosen, held = list[str](), 0
-        for hour in sorted(hours, key=chance.__getitem__):
-            if len(chosen) >= REPLAY_HOURS and held >= 2 * rows:
-                break
-            chosen.append(hour)
-            held += self.count([hour])
+        chosen = sorted(sorted(hours, key=chance.__getitem__)[:REPLAY_HOURS])
         if not chosen:
             return None
-        chosen.sort()
         finals = self._final_labels([*chosen, shift(before, -1)])
         others = self._fold(before, gate=False)
         parts = [self._final(self.impressions(hour), finals, others, rows // len(chosen)) for hour in chosen]

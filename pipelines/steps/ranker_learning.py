@@ -77,8 +77,7 @@ def read_by(ranker: Path) -> str:
 def learn(reader: ExampleReader, hours: Sequence[str], base: TrainState | None, encoder_version: str) -> Learned | None:
     """The hours in order, each together with a replay sample; None where they hold no example. Poisoned hours teach nothing.
 
-    Replayed are ``ranker.replay_ratio`` times the hour's rows, and no fewer than ``ranker.replay_rows``: a root of little traffic goes
-    more often over what it has. The first load teaches alone, and also what lies beyond it (``at_unseen_levels``).
+    The first load teaches alone, and also what lies beyond it (``at_unseen_levels``).
     """
     settings, fresh_rows, replayed = reader.settings, 0, 0
     steps: list[dict[str, float]] = []
@@ -90,7 +89,7 @@ def learn(reader: ExampleReader, hours: Sequence[str], base: TrainState | None, 
         if state is None:
             state = first_state(reader, fresh, learning, encoder_version)
             fresh = joined([fresh, at_unseen_levels(fresh, reader.names, settings.seed)])
-        wanted = max(int(settings.ranker.replay_ratio * len(fresh)), settings.ranker.replay_rows) if base is not None else 0
+        wanted = int(settings.ranker.replay_ratio * len(fresh)) if base is not None else 0
         replay = reader.replay(hour, wanted)
         batch = joined([fresh, replay])
         state = finetune(state, batch, reader.catalogue.table, learning, lambda _, found: steps.append(found))

@@ -17,7 +17,7 @@ from pipelines.steps.logged_slates import SlateReader
 from pipelines.steps.policy_judging import SlateLog
 from spark_jobs.release import Release, load_release
 
-BISECTIONS, SLATES, EVERY = 5, 4096, 8
+BISECTIONS, SLATES, EVERY = 6, 2048, 8
 GAIN_SHARE = 0.5  # of what the slates of users who taught the ranker say that it gains: what others will say of it is less
 
 

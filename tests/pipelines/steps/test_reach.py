@@ -9,7 +9,7 @@ import torch
 
 from models.artifacts import load_ranker
 from pipelines.registry.releases import release_folder
-from pipelines.steps.reach import Reached, served
+from pipelines.steps.reach import SLATES, Reached, served
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_enough_evidence_is_kept_for_judging(reached, log):
 
 def test_what_the_gate_could_not_tell_from_worse_is_not_tried(reached, log):
     whole, _ = reached(reach=1e6)
-    here, there = len(log.learning(4096, whole_users=True).shown), len(log.judging().shown)
+    here, there = len(log.learning(SLATES, whole_users=True).shown), len(log.judging().shown)
     low = whole.expected_low(here, there)
     assert reached(reach=1e6, least_value=low - 1e-6)[0].share == 1.0
     less, _ = reached(reach=1e6, least_value=low + 1e-6)
