@@ -88,7 +88,7 @@ def root(tmp_path, mlflow_url, make_encoder):
     values = {
         "lake": {"start_hour": START, "now": "loop"}, "gates": {"window_h": 2}, "mlflow": {"tracking_uri": mlflow_url},
         "adapter": {"lr": 1e-2, "epochs": 6, "batch_size": 128, "rank": 4, "history": 5},
-        "ranker": {"bootstrap_lr": 3e-3, "batch_size": 128, "dim": 8},
+        "ranker": {"bootstrap_lr": 3e-3, "lr": 3e-4, "batch_size": 128, "dim": 8},
     }  # fmt: skip
     home.mkdir()
     (home / "recloop.yaml").write_text("# mine\n" + yaml.safe_dump(values))
