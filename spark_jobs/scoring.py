@@ -1,6 +1,6 @@
 """Scoring on executors: users in, slate decisions out; then the slates and the scored rows that readers see."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from models.records import SlateLimits
+from spark_jobs.arms import arm_of
 from spark_jobs.candidates import describe, retrieve
 from spark_jobs.catalogue import Catalogue, KnownItems, build_catalogue, current_rows, item_state
 from spark_jobs.contracts import DEFAULT_USER, TABLES
@@ -25,6 +26,7 @@ from spark_jobs.release import DrawRules, Release, load_release
 _DRAWN = ("slate_id", "user_id", "candidates", "logits", "action", "propensities", "scores", "nearest_seen", "user_vector",
           "candidate_features", "source", "offsets", "categories", "category_cap", "pinned", "temperature")  # fmt: skip
 _DRAWN_SCHEMA = pa.schema([TABLES["slate_decisions"].schema.field(name) for name in _DRAWN])
+_ARM_SCHEMA = _DRAWN_SCHEMA.append(TABLES["slate_decisions"].schema.field("arm"))
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,15 @@ class ScoringSpec:
     release_id: str
     task_rewards: tuple[float, ...]
     rules: DrawRules
+
+
+@dataclass(frozen=True)
+class Arm:
+    """Users in this share are shown what this release draws."""
+
+    name: str
+    share: float
+    spec: ScoringSpec
 
 
 @dataclass(frozen=True)
@@ -53,32 +64,37 @@ class ScoringInputs:
 def scoring_inputs(spec: ScoringSpec) -> ScoringInputs:
     """Models and catalogue of the spec, read once a process."""
     torch.set_num_threads(1)
-    tables = {
-        name: DeltaTable(str(Path(spec.warehouse) / name), version=version).to_pyarrow_table()
-        for name, version in spec.table_versions
-        if name != "user_features"
-    }
     release = load_release(spec.release_folder, spec.release_id, spec.task_rewards)
-    config = release.ranker.config
-    known = current_rows(tables["items"])
-    catalogue = build_catalogue(known, tables["item_embeddings"], config.encoder_version)
-    items = item_state(catalogue, tables["item_features"], spec.rules.at, config.item_counters)
+    config, tables = release.ranker.config, dict(spec.table_versions)
+    known = current_rows(_table(spec.warehouse, "items", tables["items"]))
+    embeddings = _table(spec.warehouse, "item_embeddings", tables["item_embeddings"])
+    catalogue = build_catalogue(known, embeddings, config.encoder_version)
+    features = _table(spec.warehouse, "item_features", tables["item_features"])
+    items = item_state(catalogue, features, spec.rules.at, config.item_counters)
     return ScoringInputs(release, catalogue, items, item_rules(spec.rules.business, known))
 
 
-def decisions(users: DataFrame, spec: ScoringSpec) -> DataFrame:
-    """One drawn slate for each row of ``user_features`` and for the default user."""
-    default = users.sparkSession.range(1).select(F.lit(DEFAULT_USER).alias("user_id"), F.lit(spec.rules.at).alias("as_of"))
+def _table(warehouse: str, name: str, version: int) -> pa.Table:
+    return DeltaTable(str(Path(warehouse) / name), version=version).to_pyarrow_table()
+
+
+def decisions(users: DataFrame, arms: Sequence[Arm], salt: str = "") -> DataFrame:
+    """One drawn slate for each row of ``user_features`` and for the default user, by the release of the user's arm in this hour."""
+    rules, shares = arms[0].spec.rules, [arm.share for arm in arms]
+    default = users.sparkSession.range(1).select(F.lit(DEFAULT_USER).alias("user_id"), F.lit(rules.at).alias("as_of"))
     everybody = users.unionByName(default, allowMissingColumns=True)
 
     def draw(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
-            if batch.num_rows:
-                yield draw_batch(batch, spec)
+            number = arm_of(batch.column("user_id").to_pylist(), salt, rules.hour_number, shares)
+            for own, arm in enumerate(arms):
+                if (number == own).any():
+                    drawn = draw_batch(batch.filter(pa.array(number == own)), arm.spec)
+                    yield drawn.append_column(_ARM_SCHEMA.field("arm"), pa.array([arm.name] * drawn.num_rows))
 
     from pyspark.sql.pandas.types import from_arrow_schema
 
-    return everybody.mapInArrow(draw, from_arrow_schema(_DRAWN_SCHEMA))
+    return everybody.mapInArrow(draw, from_arrow_schema(_ARM_SCHEMA))
 
 
 def draw_batch(users: pa.RecordBatch, spec: ScoringSpec) -> pa.RecordBatch:

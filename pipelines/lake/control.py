@@ -19,7 +19,7 @@ def append_rows(settings: Settings, name: str, rows: Sequence[dict[str, Any]], o
     """Appends rows in one commit and answers its version. ``onto``: the version that the commit must follow, else CommitFailedError."""
     table = _open(settings, name, onto)
     properties = CommitProperties(max_commit_retries=0) if onto is not None else None
-    write_deltalake(table, _arrow(name, rows), mode="append", commit_properties=properties)
+    write_deltalake(table, _arrow(name, rows), mode="append", schema_mode="merge", commit_properties=properties)
     if len(table.file_uris()) > COMPACT_ABOVE_FILES and onto is None:
         table.optimize.compact()
     return table.version()

@@ -30,7 +30,7 @@ class LandingFile:
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """What one attempt read, wrote and took; ``inputs`` and ``outputs`` are table versions."""
+    """What one attempt read, wrote and took; ``inputs`` and ``outputs`` are table versions; ``challenger_id``: the release in staging."""
 
     hour: str
     step: str
@@ -47,6 +47,7 @@ class LedgerRow:
     content_hash: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     release_id: str | None = None
+    challenger_id: str | None = None
     detail: str | None = None
     attempt: int = 0
 

@@ -58,7 +58,8 @@ def print_status(console: Console, status: Status) -> None:
     console.print(steps)
     if scores := status.scores:
         console.print(f"scores: {scores.rows} rows of {scores.users} users, hour {scores.hour}, {scores.staleness_h:g} h old")
-    for label, release in (("in force", status.in_force), ("last decision", status.decision)):
+    released = {"in force": status.in_force, "last decision": status.decision} | ({"staging": status.staging} if status.staging else {})
+    for label, release in released.items():
         console.print(f"{label}: {_release_line(release)}", soft_wrap=True, markup=False)
     for kind, hours in status.held.items():
         for hour, reason in hours.items():
@@ -93,6 +94,9 @@ def _decisions(hours: Sequence[HourSummary]) -> Table:
         decided = f"{hour.decision.release_id} {outcome}" if hour.decision else outcome
         reason = Text(short_reason(hour.decision))
         table.add_row(hour.hour, drawn_by.release_id if drawn_by else "", *versions, Text(decided, _STYLES.get(outcome, "")), reason)
+        if (beside := hour.challenger) is not None and beside is not hour.decision:
+            versions = [f"v{beside.versions[kind]}" for kind in ("ranker", "policy")]
+            table.add_row("", "", *versions, f"{beside.release_id} {beside.stage}", Text(short_reason(beside, width=140)))
     return table
 
 

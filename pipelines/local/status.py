@@ -13,7 +13,7 @@ from pipelines.lake.holds import Kind, holds
 from pipelines.lake.ledger import DONE
 from pipelines.lake.tables import read_table, table_exists
 from pipelines.local.summary import verdict
-from pipelines.registry.releases import PRODUCTION, ReleaseRow, all_releases
+from pipelines.registry.releases import PRODUCTION, ReleaseRow, all_releases, challenger_before
 from pipelines.settings import Settings
 
 STEPS = ("ingest", "build_features", "score_users", "finetune_ranker", "refresh_policy", "promote_models")
@@ -58,9 +58,9 @@ class ServiceStatus:
 
 @dataclass(frozen=True)
 class Status:
-    """``in_force``: the release that scores the next hour; ``decision``: the last one, whatever came of it.
+    """``in_force``: the release that scores the next hour; ``decision``: the last one on production, whatever came of it.
 
-    ``held``: reasons by kind and hour.
+    ``staging``: the challenger that some of the users are shown, None where there is none. ``held``: reasons by kind and hour.
     """
 
     home: str
@@ -69,6 +69,7 @@ class Status:
     scores: ScoresStatus | None
     in_force: ReleaseStatus | None
     decision: ReleaseStatus | None
+    staging: ReleaseStatus | None
     held: dict[str, dict[str, str]]
     services: Sequence[ServiceStatus]
 
@@ -77,11 +78,13 @@ def read_status(settings: Settings) -> Status:
     """By the tables alone, and the process list of the services."""
     from pipelines.local.services import running
 
-    decisions = all_releases(settings)
+    releases = all_releases(settings)
+    decisions = [row for row in releases if row.on_production]
     services = [ServiceStatus(service.name, service.url, service.alive) for service in running(settings)]
     return Status(
         str(settings.home), settings.domain, [_step(settings, step) for step in STEPS], _scores(settings),
         _release(_last([row for row in decisions if row.stage == PRODUCTION])), _release(_last(decisions)),
+        _release(challenger_before(settings)),
         {kind: found for kind in get_args(Kind) if (found := holds(settings, kind))}, services,
     )  # fmt: skip
 

@@ -9,7 +9,7 @@ from pipelines.lake import ledger
 from pipelines.lake.control import read_rows
 from pipelines.lake.metrics import Metric
 from pipelines.local.reward_figures import DIFFERENCE, HOUR, LIVE, REWARD, SHARE
-from pipelines.registry.releases import PRODUCTION, ReleaseRow, all_releases
+from pipelines.registry.releases import MAIN, PRODUCTION, ReleaseRow, all_releases
 from pipelines.settings import Settings
 
 
@@ -24,13 +24,14 @@ class Figures:
 
 @dataclass(frozen=True)
 class HourSummary:
-    """One live hour: what landed, what its slates are worth, what drew them, what was decided at its end."""
+    """One live hour: what landed, what its slates are worth, what drew them, what was decided at its end, of a challenger too."""
 
     hour: str
     events: int
     figures: Figures
     in_force: ReleaseRow | None
     decision: ReleaseRow | None
+    challenger: ReleaseRow | None
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,13 @@ def read_summary(settings: Settings) -> Summary:
     events = {row.hour: row.rows_out or 0 for row in ledger.rows(settings, "ingest") if row.status == "done"}
     drawn_by = {row.hour: row.release_id for row in ledger.rows(settings, "score_users") if row.status == "done"}
     by_id = {release.release_id: release for release in releases}
-    decisions = {release.hour: release for release in releases if release.decided_by == "promote_models"}
+    of_hours = [release for release in releases if release.decided_by == "promote_models"]
+    decisions = {release.hour: release for release in of_hours if release.on_production}
+    challengers = {release.hour: release for release in of_hours if release.lineage != MAIN}
     summaries = [
         HourSummary(
-            hour, events.get(hour, 0), _figures(rows, hour, HOUR), by_id.get(drawn_by.get(hour) or ""), decisions.get(hour)
+            hour, events.get(hour, 0), _figures(rows, hour, HOUR), by_id.get(drawn_by.get(hour) or ""), decisions.get(hour),
+            challengers.get(hour),
         )
         for hour in hours
     ]

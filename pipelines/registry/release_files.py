@@ -1,6 +1,8 @@
 """The models of a release as files: whether scoring can load them, and whether their weights are numbers. Needs no torch."""
 
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,20 @@ from pipelines.errors import UserError
 
 MODELS = ("ranker", "policy")
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+
+
+def install(target: Path, models: Mapping[str, Path], release_id: str) -> None:
+    """Copies the models of a release to ``target/<kind>`` in one rename. Raises UserError for one that cannot score: then nothing is there.
+
+    The first release has no gates: this alone keeps it from being one of nan.
+    """
+    scratch = target.with_name(f".{target.name}")
+    for folder in (scratch, target):
+        shutil.rmtree(folder, ignore_errors=True)
+    for kind, path in models.items():
+        shutil.copytree(path, scratch / kind)
+    check_models(scratch, release_id)
+    scratch.rename(target)
 
 
 def check_models(folder: Path, release_id: str) -> None:

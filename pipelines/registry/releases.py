@@ -1,4 +1,7 @@
-"""Releases {encoder, ranker, policy}: one row a decision; the newest production row before an hour is in force for it."""
+"""Releases {encoder, ranker, policy}: one row a decision; the newest production row before an hour is in force for it.
+
+Beside production a challenger may be in staging: a lineage of its own, with a row for each of its versions and one for how it ended.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,12 +16,13 @@ from pipelines.lake.control import append_rows, newest_version, read_rows
 from pipelines.registry.gates import Figure
 from pipelines.settings import Settings
 
-PRODUCTION, REJECTED, ABSTAINED = "production", "rejected", "abstained"
+PRODUCTION, STAGING, REJECTED, ABSTAINED = "production", "staging", "rejected", "abstained"
+MAIN = "main"  # the lineage that every hour refreshes
 
 
 @dataclass(frozen=True)
 class ReleaseRow:
-    """One decision. ``since``: the first hour it is in force for (production only); ``compared_with``: the champion then."""
+    """One decision. ``since``: the first hour it holds for; ``compared_with``: the champion then; ``lineage``: MAIN or a challenger's."""
 
     release_id: str
     hour: str
@@ -28,10 +32,15 @@ class ReleaseRow:
     decided_by: str
     since: str
     decided_at: datetime
-    lineage: str = "main"
+    lineage: str = MAIN
     reasons: Sequence[str] = ()
     gates: Sequence[Figure] = ()
     compared_with: str | None = None
+
+    @property
+    def on_production(self) -> bool:
+        """Whether it says what became of production, and not of a challenger beside it."""
+        return self.lineage == MAIN or self.stage == PRODUCTION
 
 
 class ReleaseRace(TransientError):
@@ -48,6 +57,17 @@ def production_before(settings: Settings, hour: str) -> ReleaseRow | None:
     """The newest production release decided for an hour before this one."""
     rows = [row for row in all_releases(settings) if row.stage == PRODUCTION and row.since <= hour]
     return rows[-1] if rows else None
+
+
+def challenger_before(settings: Settings, hour: str | None = None) -> ReleaseRow | None:
+    """The newest version of the lineage that is in staging for this hour, or now; None where none is, or where the last one has ended."""
+    rows = [row for row in all_releases(settings) if row.lineage != MAIN and (hour is None or row.since <= hour)]
+    return rows[-1] if rows and rows[-1].stage == STAGING else None
+
+
+def lineage_rows(settings: Settings, lineage: str) -> list[ReleaseRow]:
+    """All versions of a challenger, oldest first."""
+    return [row for row in all_releases(settings) if row.lineage == lineage]
 
 
 def release_in_force(settings: Settings, hour: str, release_id: str | None = None) -> ReleaseRow:
@@ -68,30 +88,33 @@ def release_folder(settings: Settings, release_id: str) -> Path:
     return settings.releases / release_id
 
 
-def next_release_id(settings: Settings) -> str:
-    """``r000001``, ``r000002``, … one a decision."""
-    return f"r{len(all_releases(settings)) + 1:06d}"
+def next_release_id(settings: Settings, after: int = 0) -> str:
+    """``r000001``, ``r000002``, … one a decision; ``after`` so many more that are to be written together."""
+    return f"r{len(all_releases(settings)) + 1 + after:06d}"
 
 
 def decision_for(settings: Settings, hour: str) -> ReleaseRow | None:
-    """The decision that the hour has, if any."""
-    return next((row for row in all_releases(settings) if row.hour == hour and row.decided_by == "promote_models"), None)
+    """What the hour decided about production, if anything."""
+    rows = (row for row in all_releases(settings) if row.hour == hour and row.decided_by == "promote_models")
+    return next((row for row in rows if row.on_production), None)
 
 
-def append_decision(settings: Settings, row: ReleaseRow, judged_against: str | None) -> None:
-    """Appends the decision in one commit that must follow what was read. Raises ReleaseRace where production is another by then."""
+def append_decision(settings: Settings, row: ReleaseRow, judged_against: str | None, beside: Sequence[ReleaseRow] = ()) -> None:
+    """Appends the decision, and what was decided ``beside`` it on a challenger, in one commit that must follow what was read.
+
+    Raises ReleaseRace where production is another by then.
+    """
     version = newest_version(settings, "releases")
     earlier = all_releases(settings, version)
     production = [r for r in earlier if r.stage == PRODUCTION]
     current = production[-1].release_id if production else None
     if current != judged_against:
         raise ReleaseRace(f"production changed from {judged_against} to {current} while {row.release_id} was judged; judge it again")
-    if any(r.release_id == row.release_id for r in earlier):
+    new = (row, *beside)
+    if {r.release_id for r in earlier} & {r.release_id for r in new}:
         raise ReleaseRace(f"another decision took the name {row.release_id}; judge this one again")
-    values: dict[str, Any] = asdict(row)
-    values["versions"] = dict(row.versions)
     try:
-        append_rows(settings, "releases", [values], onto=version)
+        append_rows(settings, "releases", [asdict(one) | {"versions": dict(one.versions)} for one in new], onto=version)
     except CommitFailedError:
         raise ReleaseRace(f"another decision landed while {row.release_id} was written; judge it again") from None
 

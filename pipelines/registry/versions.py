@@ -84,6 +84,12 @@ def set_aliases(settings: Settings, versions: Mapping[str, str], alias: Alias) -
         failpoint(settings, f"alias:{kind}")
 
 
+def drop_alias(settings: Settings, alias: Alias) -> None:
+    """Takes the alias off every kind that has it."""
+    for kind in alias_versions(settings, alias):
+        _drop(settings, model_name(settings, kind), alias)
+
+
 def alias_versions(settings: Settings, alias: Alias) -> dict[str, str]:
     """Version that the alias of each kind points at; a kind without it is left out."""
     found = {kind: _aliases(settings, model_name(settings, kind)).get(alias) for kind in KINDS}
@@ -152,6 +158,10 @@ def _check(settings: Settings, kind: str, version: str) -> None:
 
 def _point(settings: Settings, name: str, alias: str, version: str) -> None:
     call(settings, lambda client: client.set_registered_model_alias(name, alias, version))
+
+
+def _drop(settings: Settings, name: str, alias: Alias) -> None:
+    call(settings, lambda client: client.delete_registered_model_alias(name, alias))
 
 
 def _tag(settings: Settings, name: str, version: str, key: str, value: str) -> None:

@@ -3,23 +3,43 @@
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.hours import shift
 from pipelines.lake import ledger
 from pipelines.local.landing import write_file
 from pipelines.registry.gates import load_gates, shown_worse
-from pipelines.registry.releases import REJECTED, all_releases
+from pipelines.registry.releases import MAIN, REJECTED, all_releases
+from pipelines.registry.staging import TRIAL
 from pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from models.ranker import Ranker
 
 RANKER, POLICY, STATE = "ranker", "policy", "ranker_state"
 BOTH, RANKER_ONLY = "both", "ranker only"  # what is judged beside production: with the new policy, or with production's
+CHALLENGER = "challenger"  # what would be, or is, in staging: its folder of a candidate, and the subject of its figures
 RANKER_STEP, POLICY_STEP = "finetune_ranker", "refresh_policy"
 KEPT_HOURS = 72
 
 
 def candidate_folder(settings: Settings, hour: str) -> Path:
-    """``ranker``, ``policy`` and ``ranker_state`` (with the optimizer) of the hour, and ``versions.json``."""
+    """``ranker``, ``policy`` and ``ranker_state`` (with the optimizer) of the hour, ``versions.json``, and a ``challenger`` like these."""
     return settings.home / "candidates" / hour
+
+
+def challenger_folder(settings: Settings, hour: str) -> Path:
+    """``ranker`` and ``policy`` of what goes on, or would go, to staging with this hour."""
+    return candidate_folder(settings, hour) / CHALLENGER
+
+
+def keep_challenger(settings: Settings, hour: str, ranker: "Ranker | None") -> None:
+    """Saves the ranker of the hour's challenger; where there is none, what an earlier attempt left goes."""
+    from models.artifacts import save_ranker
+
+    shutil.rmtree(challenger_folder(settings, hour), ignore_errors=True)
+    if ranker is not None:
+        save_ranker(ranker, challenger_folder(settings, hour) / RANKER)
 
 
 def note_version(settings: Settings, hour: str, kind: str, version: str) -> None:
@@ -35,11 +55,15 @@ def noted_versions(settings: Settings, hour: str) -> dict[str, str]:
 
 
 def base_hour(settings: Settings, before: str) -> str | None:
-    """The newest hour before this one whose candidate the lineage goes on from; one that was shown to be worse is a dead end."""
-    gates = load_gates("refresh")
-    worse = {row.hour for row in all_releases(settings) if row.stage == REJECTED and shown_worse(row.gates, gates)}
+    """The newest hour before this one whose candidate the lineage goes on from; one that was shown to be worse is a dead end.
+
+    Where the whole of it lost its trial, so is all that was learned up to then.
+    """
+    gates, rejected = load_gates("refresh"), [row for row in all_releases(settings) if row.stage == REJECTED]
+    worse = {row.hour for row in rejected if row.lineage == MAIN and shown_worse(row.gates, gates)}
+    lost = max((row.hour for row in rejected if row.kind == TRIAL), default="")
     made = {row.hour for row in ledger.rows(settings, RANKER_STEP) if row.status == "done"} - worse
-    there = (hour for hour in made if hour < before and (candidate_folder(settings, hour) / STATE).exists())
+    there = (hour for hour in made if lost < hour < before and (candidate_folder(settings, hour) / STATE).exists())
     return max(there, default=None)
 
 

@@ -14,7 +14,7 @@ from pipelines.lake.tables import read_table
 from pipelines.registry.gates import bound_of
 from pipelines.registry.releases import production_before
 from pipelines.settings import Settings
-from pipelines.steps.candidates import RANKER, STATE, candidate_folder, note_version
+from pipelines.steps.candidates import CHALLENGER, RANKER, STATE, candidate_folder, keep_challenger, note_version
 from pipelines.steps.candidates import RANKER_STEP as STEP
 from pipelines.steps.catalogue import hour_catalogue, input_version
 from pipelines.steps.embed_items import encoder_spec
@@ -23,7 +23,7 @@ from pipelines.steps.transfer import transferred_from
 
 if TYPE_CHECKING:
     from models.ranker import Ranker
-    from pipelines.steps.example_batches import ExampleReader
+    from pipelines.steps.example_batches import ExampleReader, Window
     from pipelines.steps.ranker_judging import Judged
     from pipelines.steps.ranker_learning import Learned
 
@@ -67,9 +67,12 @@ def _learn(current: Attempt) -> Outcome:
         reached = served(settings, log, learned.state.served(), champion, by, least_value=bound_of("refresh", "policy_value_ratio"))
     with current.stage("judge"):
         judged = judge(reader, hour, reached.ranker, champion, window)
+        whole = _whole(reader, learned, window) if reached.share < 1 else None
+        of_whole = judge(reader, hour, whole, champion, window).figures if whole else {}
     record += [Metric("update_share", "ranker", reached.share), Metric("update_kl", "ranker", reached.kl)]
-    figures = [*record, *gate_metrics(judged.figures, "ranker")]
+    figures = [*record, *gate_metrics(judged.figures, "ranker"), *gate_metrics(of_whole, CHALLENGER)]
     write_metrics(settings, hour, figures)
+    keep_challenger(settings, hour, whole)
     with current.stage("register"):
         version = _register(current, learned, reached.ranker, judged, figures, reader)
     detail = (
@@ -77,6 +80,14 @@ def _learn(current: Attempt) -> Outcome:
         f"{reached.share:.0%} of the update served{told}"
     )
     return current.record("done", detail, rows_in=learned.fresh)
+
+
+def _whole(reader: "ExampleReader", learned: "Learned", window: "Window | None") -> "Ranker":
+    """All that the lineage has learned, calibrated as what is served of it."""
+    ranker = learned.state.served().eval()
+    if window is not None and len(window.calibrating):
+        ranker.fit_calibration(window.calibrating, reader.catalogue.table)
+    return ranker
 
 
 def example_reader(current: Attempt, encoder_version: str) -> "ExampleReader":

@@ -24,7 +24,7 @@ from pipelines.registry.gates import AUDIT_ERROR
 from pipelines.registry.policy_figures import Compared, PolicyRecord
 from pipelines.settings import Settings
 from pipelines.steps.bots import of_bots
-from pipelines.steps.candidates import BOTH, RANKER_ONLY
+from pipelines.steps.candidates import BOTH, CHALLENGER, RANKER_ONLY
 from pipelines.steps.catalogue import input_version
 from pipelines.steps.folds import in_gate_fold
 from pipelines.steps.logged_slates import SlateReader
@@ -32,6 +32,7 @@ from pipelines.steps.ranker_judging import gate_metrics
 from pipelines.steps.shown_slates import ShownSlates, read_shown_slates
 from pipelines.steps.step import Attempt
 from spark_jobs.catalogue import Catalogue
+from spark_jobs.release import Release
 
 if TYPE_CHECKING:
     from pipelines.steps.policy_learning import Lineage
@@ -148,15 +149,22 @@ def holds(audited: Sequence[Metric]) -> bool:
     return found["propensity_max_error"].value <= AUDIT_ERROR and within
 
 
-def judged(log: SlateLog, lineage: "Lineage", policy: SlatePolicy) -> tuple[list[Metric], PolicyRecord | None]:
-    """{new ranker, new policy} and {new ranker, production policy} against production, on the gate fold's slates; a record of the first."""
+def judged(
+    log: SlateLog, lineage: "Lineage", policy: SlatePolicy, challenger: Release | None = None
+) -> tuple[list[Metric], PolicyRecord | None]:
+    """{new ranker, new policy}, {new ranker, production policy} and the challenger against production, on the gate fold's slates.
+
+    And a record of the first. The challenger's value is asked in staging, here only how its slates differ.
+    """
     reader = log.judging()
     if reader is None or lineage.champion is None:
         return [], None
     base, found = reader.composed(lineage.champion).logits, list[Metric]()
+    asked = {BOTH: lineage.composed(policy), RANKER_ONLY: lineage.composed(lineage.champion.policy)}
+    asked |= {CHALLENGER: challenger} if challenger else {}
     compared = {}
-    for subject, other in ((BOTH, policy), (RANKER_ONLY, lineage.champion.policy)):
-        new = reader.composed(lineage.composed(other))
+    for subject, release in asked.items():
+        new = reader.composed(release)
         compared[subject] = Compared(new.slates, new.logits, base, reader.rows, log.settings.seed)
         found += gate_metrics(compared[subject].gate_figures(len(log.catalogue.ids)), subject)
     record = compared[BOTH].record()

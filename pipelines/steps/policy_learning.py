@@ -1,20 +1,24 @@
 """Where the policy starts, and what it learns from the slates of users outside the gate fold."""
 
+import copy
 from dataclasses import dataclass, replace
 
 from models.artifacts import load_policy, load_ranker
 from models.policies.base import PolicyConfig, RefreshSettings, SlatePolicy
 from models.policies.learners import make_policy
-from models.policies.refresh import RefreshReport, refresh_policy
+from models.policies.refresh import RefreshReport, all_logits, refresh_policy
+from models.policy_gradient import slate_entropy
 from models.ranker import Ranker
 from pipelines.hours import shift
 from pipelines.registry.releases import production_before, release_folder
 from pipelines.settings import Settings
-from pipelines.steps.candidates import POLICY, RANKER, candidate_folder
+from pipelines.steps.candidates import CHALLENGER, POLICY, RANKER, candidate_folder, challenger_folder
 from pipelines.steps.policy_judging import SlateLog
 from spark_jobs.candidates import CANDIDATE_FEATURES, USER_COUNTERS, USER_TEXT_WIDTH
 from spark_jobs.release import Release, load_release
 
+SPREAD, WARMEST = 0.9, 4.0  # of production's entropy, what a challenger keeps at least; how far its temperature may be raised for it
+BISECTIONS = 6
 LEARNED_SLATES = 2048  # of the log, a hashed sample: 200 steps of 256 see each 25 times
 ANCHOR_H = 168
 
@@ -66,6 +70,40 @@ def refreshed(log: SlateLog | None, own: Lineage, temperature: float | None = No
     )  # fmt: skip
     policy, report = refresh_policy(own.policy, slates, learning, own.anchor, temperature=temperature)
     return policy, report, len(slates)
+
+
+def challenger(settings: Settings, hour: str, own: Lineage, log: SlateLog | None) -> Release | None:
+    """The hour's challenger: its ranker, with production's policy as spread as its slates ask for; None where the hour has none."""
+    folder = challenger_folder(settings, hour) / RANKER
+    if own.champion is None or not folder.exists():
+        return None
+    found = Release(CHALLENGER, load_ranker(folder), own.champion.policy, own.task_rewards)
+    return replace(found, policy=_as_spread(log, own.champion, found)) if log else found
+
+
+def _as_spread(log: SlateLog, champion: Release, found: Release) -> SlatePolicy:
+    """Production's policy for the challenger's ranker, at a temperature raised until its slates keep SPREAD of production's entropy.
+
+    A sharper ranker draws the same few items again and again: who comes after it could not be judged by its log.
+    """
+    slates, policy = log.learning(LEARNED_SLATES), copy.deepcopy(found.policy)
+    if slates is None:
+        return policy
+    composed, base = slates.composed(found).slates, slates.composed(champion)
+    least = SPREAD * slate_entropy(base.logits, base.slates).mean().item()
+    first, low, high = policy.temperature, 1.0, WARMEST
+
+    def holds(times: float) -> bool:
+        policy.set_temperature(first * times)
+        return slate_entropy(all_logits(policy, composed), composed).mean().item() >= least
+
+    if holds(1.0):
+        return policy
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if holds(middle) else (middle, high)
+    policy.set_temperature(first * high)
+    return policy
 
 
 def _untrained(settings: Settings) -> SlatePolicy:

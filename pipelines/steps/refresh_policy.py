@@ -10,7 +10,7 @@ from pipelines.lake import ledger
 from pipelines.lake.control import read_rows
 from pipelines.lake.metrics import Metric, write_metrics
 from pipelines.settings import Settings
-from pipelines.steps.candidates import POLICY, RANKER_STEP, candidate_folder, note_version
+from pipelines.steps.candidates import POLICY, RANKER_STEP, candidate_folder, challenger_folder, note_version
 from pipelines.steps.candidates import POLICY_STEP as STEP
 from pipelines.steps.catalogue import hour_catalogue
 from pipelines.steps.step import Attempt, Outcome, attempt, check_follows, settled, writer_lock
@@ -34,6 +34,7 @@ def run(settings: Settings, hour: str) -> Outcome:
 
 
 def _refresh(current: Attempt) -> Outcome:
+    from models.artifacts import save_policy
     from pipelines.steps import exploration, policy_judging, policy_learning
 
     settings, hour = current.settings, current.hours[-1]
@@ -52,7 +53,10 @@ def _refresh(current: Attempt) -> Outcome:
     with current.stage("learn"):
         policy, report, learned = policy_learning.refreshed(log, lineage, exploration.temperature(current, lineage, catalogue))
     with current.stage("judge"):
-        figures, judged = policy_judging.judged(log, lineage, policy) if log and holds else ([], None)
+        challenger = policy_learning.challenger(settings, hour, lineage, log)
+        if challenger is not None:
+            save_policy(challenger.policy, challenger_folder(settings, hour) / POLICY)
+        figures, judged = policy_judging.judged(log, lineage, policy, challenger) if log and holds else ([], None)
     write_metrics(settings, hour, [*audit, *figures])
     with current.stage("register"):
         pictures = _pictures(current, audited, judged)

@@ -1,5 +1,7 @@
-"""The scored table of the hour: slates drawn by the release in force, logged before they are published."""
+"""The scored table of the hour: slates drawn by the releases of its arms, logged before they are published."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipelines.clock import check_hour, now
@@ -10,22 +12,44 @@ from pipelines.lake.session import spark_session
 from pipelines.lake.tables import read_frame
 from pipelines.lake.writes import append_new, overwrite
 from pipelines.registry.release_files import check_models
-from pipelines.registry.releases import ReleaseRow, release_folder, release_in_force
+from pipelines.registry.releases import ReleaseRow, challenger_before, release_folder, release_in_force
+from pipelines.registry.staging import load_rules
 from pipelines.settings import Settings
 from pipelines.steps.business_rules import rules_in_force, rules_of
 from pipelines.steps.catalogue import input_version
 from pipelines.steps.step import Attempt, Outcome, attempt, settled, writer_lock
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame, SparkSession
 
     from spark_jobs.business_rules import BusinessRules
     from spark_jobs.release import DrawRules
-    from spark_jobs.scoring import ScoringSpec
+    from spark_jobs.scoring import Arm, ScoringSpec
 
 STEP = "score_users"
 REPUBLISH = "republish_scores"
-ARM = "production"
+PRODUCTION_ARM, CHALLENGER_ARM = "production", "challenger"
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What the hour's slates are drawn by: the releases of its arms, the first production's, and the business rules."""
+
+    production: ReleaseRow
+    challenger: ReleaseRow | None
+    share: float
+    business: "BusinessRules"
+
+    @property
+    def salt(self) -> str:
+        """By what users fall into arms: another one for each challenger."""
+        return self.challenger.lineage if self.challenger else ""
+
+    @property
+    def arms(self) -> list[tuple[str, float, ReleaseRow]]:
+        """Name, share of the users, release."""
+        rest = [(CHALLENGER_ARM, self.share, self.challenger)] if self.challenger else []
+        return [(PRODUCTION_ARM, 1.0 - (self.share if self.challenger else 0.0), self.production), *rest]
 
 
 def run(settings: Settings, hour: str) -> Outcome:
@@ -34,9 +58,9 @@ def run(settings: Settings, hour: str) -> Outcome:
     with writer_lock(settings, "spark"), attempt(settings, STEP, [hour]) as current:
         if (outcome := settled(current)) is not None:
             return outcome
-        release, business = _frozen_input(current)
+        draws = _frozen_input(current)
         with spark_session(settings) as spark:
-            return _score(spark, current, release, business)
+            return _score(spark, current, draws)
 
 
 def republish(spark: "SparkSession", current: Attempt) -> Outcome:
@@ -61,28 +85,35 @@ def republish(spark: "SparkSession", current: Attempt) -> Outcome:
     return current.record("done", f"{count} rows of {hours[0]} published again", rows_out=count)
 
 
-def _frozen_input(current: Attempt) -> "tuple[ReleaseRow, BusinessRules]":
-    """The release and the business rules that the first attempt chose; a rerun of the hour draws with the same."""
+def _frozen_input(current: Attempt) -> Draws:
+    """The releases and the business rules that the first attempt chose; a rerun of the hour draws with the same."""
     settings, hour = current.settings, current.hours[0]
     row = ledger.frozen(settings, STEP, hour)
     release = release_in_force(settings, hour, row.release_id if row else None)
     if row is None:
+        challenger = challenger_before(settings, hour)
         rules, kept = rules_in_force(settings)
-        current.record("frozen", f"release {release.release_id}, rules {rules.version}", release_id=release.release_id, files=kept)
+        beside = f", {challenger.release_id} in staging" if challenger else ""
+        named = {"release_id": release.release_id, "challenger_id": challenger.release_id if challenger else None, "files": kept}
+        current.record("frozen", f"release {release.release_id}{beside}, rules {rules.version}", **named)
     else:
+        challenger = release_in_force(settings, hour, row.challenger_id) if row.challenger_id else None
         rules = rules_of(settings, row)
-    check_models(release_folder(settings, release.release_id), release.release_id)
-    return release, rules
+    share = load_rules()[challenger.kind].share if challenger else 0.0
+    draws = Draws(release, challenger, share, rules)
+    for _, _, found in draws.arms:
+        check_models(release_folder(settings, found.release_id), found.release_id)
+    return draws
 
 
-def _score(spark: "SparkSession", current: Attempt, release: ReleaseRow, business: "BusinessRules") -> Outcome:
+def _score(spark: "SparkSession", current: Attempt, draws: Draws) -> Outcome:
     from spark_jobs.scoring import decisions, scored_rows, slate_rows
 
-    settings, hours = current.settings, current.hours
-    spec = scoring_spec(settings, hours[0], release, _input_versions(current), business)
+    settings, hours, production = current.settings, current.hours, draws.production
+    arms = scoring_arms(settings, hours[0], draws, _input_versions(current))
     users = read_frame(spark, settings, "user_features", current.inputs["user_features"])
     with current.stage("draw"):
-        drawn = _with_decision(decisions(users.repartition(2, "user_id"), spec), current, release, business).persist()
+        drawn = _with_decision(decisions(users.repartition(2, "user_id"), arms, draws.salt), current, draws).persist()
         current.outputs["slate_decisions"] = append_new(drawn, settings, "slate_decisions", hours, STEP)
     with current.stage("log"):
         current.outputs["slate_log"] = append_new(slate_rows(drawn), settings, "slate_log", hours, STEP)
@@ -91,7 +122,16 @@ def _score(spark: "SparkSession", current: Attempt, release: ReleaseRow, busines
         current.outputs["scores"] = overwrite(rows, settings, "scores", hours, STEP)
         count = read_frame(spark, settings, "scores", current.outputs["scores"]).count()
         drawn.unpersist()
-    return current.record("done", f"{count} rows by {release.release_id}", rows_out=count, release_id=release.release_id)
+    beside = draws.challenger
+    by = production.release_id + (f", {draws.share:.0%} of the users by {beside.release_id} in staging" if beside else "")
+    return current.record("done", f"{count} rows by {by}", rows_out=count, release_id=production.release_id)
+
+
+def scoring_arms(settings: Settings, hour: str, draws: Draws, versions: dict[str, int]) -> "list[Arm]":
+    """What a worker needs to draw the hour's slates with the releases of its arms."""
+    from spark_jobs.scoring import Arm
+
+    return [Arm(name, share, scoring_spec(settings, hour, row, versions, draws.business)) for name, share, row in draws.arms]
 
 
 def scoring_spec(
@@ -123,17 +163,31 @@ def _input_versions(current: Attempt) -> dict[str, int]:
     return {name: input_version(current, name) for name in ("items", "item_embeddings", "item_features", "user_features")}
 
 
-def _with_decision(drawn: "DataFrame", current: Attempt, release: ReleaseRow, business: "BusinessRules") -> "DataFrame":
+def _with_decision(drawn: "DataFrame", current: Attempt, draws: Draws) -> "DataFrame":
     from pyspark.sql import functions as F
 
     from spark_jobs.drawing import RULES
 
     settings = current.settings
-    versions = F.struct(*[F.lit(release.versions[name]).alias(name) for name in ("encoder", "ranker", "policy")])
     pinned = [F.struct(F.lit(t).alias("table"), F.lit(v).cast("long").alias("version")) for t, v in sorted(current.inputs.items())]
     return drawn.withColumns({
-        "surface": F.lit(settings.slates.surface), "hour": F.lit(current.hours[0]), "rules": F.lit(f"{RULES} {business.version}"),
-        "seed": F.lit(settings.seed), "arm": F.lit(ARM),
-        "arm_share": F.lit(1.0), "release_id": F.lit(release.release_id), "versions": versions,
-        "feature_versions": F.array(*pinned),
+        "surface": F.lit(settings.slates.surface), "hour": F.lit(current.hours[0]), "rules": F.lit(f"{RULES} {draws.business.version}"),
+        "seed": F.lit(settings.seed), "feature_versions": F.array(*pinned),
+        "arm_share": _by_arm(draws.arms, lambda share, _: F.lit(share)),
+        "release_id": _by_arm(draws.arms, lambda _, row: F.lit(row.release_id)), "versions": _by_arm(draws.arms, _versions),
     })  # fmt: skip
+
+
+def _by_arm(arms: "Sequence[tuple[str, float, ReleaseRow]]", value: "Callable[[float, ReleaseRow], Column]") -> "Column":
+    from pyspark.sql import functions as F
+
+    found = value(*arms[0][1:])
+    for name, share, row in arms[1:]:
+        found = F.when(F.col("arm") == name, value(share, row)).otherwise(found)
+    return found
+
+
+def _versions(_: float, row: ReleaseRow) -> "Column":
+    from pyspark.sql import functions as F
+
+    return F.struct(*[F.lit(row.versions[name]).alias(name) for name in ("encoder", "ranker", "policy")])

@@ -1,7 +1,6 @@
 """The release of an adapted encoder together with the ranker fitted to it, and the way back: by a person's word, from the next hour on."""
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from pipelines.errors import UserError
 from pipelines.hours import shift
 from pipelines.lake import ledger
 from pipelines.local.landing import write_file
-from pipelines.registry.release_files import check_models
+from pipelines.registry.release_files import install
 from pipelines.registry.releases import PRODUCTION, ReleaseRow, all_releases, append_decision, next_release_id, release_folder
 from pipelines.settings import Settings, load_settings
 from pipelines.steps.adapted_encoders import ENCODER, adapted_folder, read_report
@@ -99,7 +98,7 @@ def _release(settings: Settings, champion: ReleaseRow, chosen: _Chosen, hour: st
         release_id=next_release_id(settings), hour=hour, versions=dict(chosen.versions), kind="change", stage=PRODUCTION, decided_by=STEP,
         since=shift(hour, 1), decided_at=now(settings, hour), compared_with=champion.release_id, reasons=chosen.reasons,
     )  # fmt: skip
-    _copy_artifacts(release_folder(settings, row.release_id), chosen, row.release_id)
+    install(release_folder(settings, row.release_id), {RANKER: chosen.ranker, POLICY: chosen.policy}, row.release_id)
     append_decision(settings, row, champion.release_id)
     return _published(settings, row, chosen.encoder_path)
 
@@ -120,21 +119,12 @@ def _finished_hour(settings: Settings) -> str:
     return hour
 
 
-def _copy_artifacts(target: Path, chosen: _Chosen, release_id: str) -> None:
-    scratch = target.with_name(f".{target.name}")
-    for folder in (scratch, target):
-        shutil.rmtree(folder, ignore_errors=True)
-    for kind, source in ((RANKER, chosen.ranker), (POLICY, chosen.policy)):
-        shutil.copytree(source, scratch / kind)
-    check_models(scratch, release_id)
-    scratch.rename(target)
-
-
 def _published(settings: Settings, row: ReleaseRow, encoder_path: str | None) -> ReleaseRow:
-    from pipelines.registry.versions import set_aliases, tag_version
+    from pipelines.registry.aliases import follow_releases
+    from pipelines.registry.versions import tag_version
 
     name_encoder(settings, encoder_path)
-    set_aliases(settings, row.versions, "production")
+    follow_releases(settings)
     tags = {"decision": row.stage, "release_id": row.release_id, "reasons": "; ".join(row.reasons)}
     for kind in (ENCODER, RANKER):
         tag_version(settings, kind, row.versions[kind], tags)

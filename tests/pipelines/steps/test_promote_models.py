@@ -9,9 +9,10 @@ from pipelines.errors import UserError
 from pipelines.hours import end_of, shift
 from pipelines.lake.ledger import LedgerRow, write_rows
 from pipelines.lake.metrics import Metric, write_metrics
+from pipelines.registry.release_files import install
 from pipelines.registry.releases import ReleaseRow, append_decision, release_folder
 from pipelines.steps.candidates import candidate_folder
-from pipelines.steps.promote_models import _copy_artifacts, _judged
+from pipelines.steps.promote_models import _judged, _models
 
 START = "2026-11-10T08"
 HOUR = shift(START, 24)
@@ -117,8 +118,6 @@ def test_a_model_of_no_numbers_becomes_no_release_even_where_nothing_judges_it(s
     save_release(own, text_dim=6)
     weights = load_file(own / "ranker" / "model.safetensors")
     save_file({name: weight * torch.nan for name, weight in weights.items()}, own / "ranker" / "model.safetensors")
-    versions = {"encoder": "1", "ranker": "1", "policy": "1"}
-    row = ReleaseRow("r000001", START, versions, "bootstrap", "production", "promote_models", START, end_of(START))
     with pytest.raises(UserError, match=r"release r000001, ranker: .* are not finite; expected a model that scoring can load"):
-        _copy_artifacts(settings, row, None, True)
+        install(release_folder(settings, "r000001"), _models(settings, START, None, True), "r000001")
     assert not release_folder(settings, "r000001").exists()
