@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands import check, data, encoder, hours, learn, look, loop
+from pipelines.commands import check, data, encoder, hours, learn, look, loop, releases
 from pipelines.errors import UserError
 
 EPILOG = (
@@ -20,7 +20,7 @@ app = typer.Typer(
     name="recloop", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, epilog=EPILOG,
     help="A recommender that learns from its own feedback, every hour.", context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip
-for verbs in (loop, hours, learn, encoder, look, check, data):
+for verbs in (loop, hours, learn, encoder, releases, look, check, data):
     app.add_typer(verbs.app)
 
 

@@ -13,6 +13,7 @@ from pipelines.local.recommend import Recommendation
 from pipelines.local.reward_figures import ARMS, FROZEN_ALL, FROZEN_WEIGHTS, LOOP, MEANING, POPULARITY
 from pipelines.local.status import ReleaseStatus, Status
 from pipelines.local.summary import HourSummary, Summary, short_reason, verdict
+from pipelines.registry.releases import ReleaseRow
 
 if TYPE_CHECKING:
     from pipelines.local.search import SearchResults
@@ -66,6 +67,18 @@ def print_status(console: Console, status: Status) -> None:
             console.print(f"held: {kind} {hour}, {reason}", soft_wrap=True, markup=False)
     for service in status.services:
         console.print(f"{service.name}: {'running' if service.alive else 'not running'}  {service.url}", soft_wrap=True)
+
+
+def print_releases(console: Console, rows: Sequence[ReleaseRow]) -> None:
+    """A row a decision or move."""
+    table = plain_table("", "release", "hour", "since", "kind", "lineage", "stage", "encoder, ranker, policy", "by", "why")
+    for row in rows:
+        versions = " ".join(f"v{row.versions[kind]}" for kind in ("encoder", "ranker", "policy"))
+        table.add_row(
+            row.release_id, row.hour, row.since, row.kind, row.lineage, Text(row.stage, _STYLES.get(verdict(row), "")), versions,
+            row.decided_by, Text("; ".join(row.reasons)),
+        )  # fmt: skip
+    console.print(table)
 
 
 def _rewards(hours: Sequence[HourSummary]) -> Table:

@@ -18,6 +18,7 @@ from pipelines.settings import Settings
 
 PRODUCTION, STAGING, REJECTED, ABSTAINED = "production", "staging", "rejected", "abstained"
 MAIN = "main"  # the lineage that every hour refreshes
+ROLLBACK = "rollback"  # the kind of a move back to what was in production before
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ def production_before(settings: Settings, hour: str) -> ReleaseRow | None:
     """The newest production release decided for an hour before this one."""
     rows = [row for row in all_releases(settings) if row.stage == PRODUCTION and row.since <= hour]
     return rows[-1] if rows else None
+
+
+def newest_production(settings: Settings) -> ReleaseRow | None:
+    """What was moved into production last, whichever hour it is in force from."""
+    return next((row for row in reversed(all_releases(settings)) if row.stage == PRODUCTION), None)
 
 
 def challenger_before(settings: Settings, hour: str | None = None) -> ReleaseRow | None:

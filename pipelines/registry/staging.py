@@ -62,7 +62,7 @@ class Evidence:
     @property
     def users(self) -> int:
         """In the smaller arm."""
-        return int(self.arms.count.sum(axis=0).min(initial=0)) if len(self.hours) else 0
+        return int(self.arms.count.sum(axis=0).min()) if len(self.hours) else 0
 
     @property
     def level(self) -> float:
@@ -151,17 +151,21 @@ def _figure(name: str, holds: bool, otherwise: str, value: float, bound: float, 
 
 def _sentence(found: Evidence, lift: Interval, rule: StagingRule, ending: Ending | None, p: float) -> str:
     if not math.isfinite(lift.low):
-        return f"nobody of both arms was shown anything yet, {found.age_h} hours after it began"
-    by = f"{lift.mean:+.1%} [{lift.low:+.1%}, {lift.high:+.1%}] by {found.users:,} users' hours an arm in {len(found.hours)} hours"
+        return f"nobody of both arms was shown anything yet, {_hours(found.age_h)} after it began"
+    by = f"{lift.mean:+.1%} [{lift.low:+.1%}, {lift.high:+.1%}] by {found.users:,} users' hours an arm in {_hours(len(found.hours))}"
     stopped = f"is far worse: {by}, the stop lies at {rule.harm:+.0%}"
     said = {
         None: f"goes on: {by}",
         "won": f"is better: {by}",
         "lost": f"is worse than {rule.bound:+.0%}: {by}" if lift.high < rule.bound else stopped,
-        "futile": f"ended undecided after {found.age_h} hours: {by}",
+        "futile": f"ended undecided after {_hours(found.age_h)}: {by}",
         "invalid": f"arms are not as they were drawn (p {p:.1g}, {_counts(found)} users' hours): look for what loses rows of one arm",
     }
     return said[ending]
+
+
+def _hours(count: int) -> str:
+    return f"{count} hour{'' if count == 1 else 's'}"
 
 
 def _counts(found: Evidence) -> str:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.sequential import HourlyArms
-from pipelines.hours import hour_range, shift
+from pipelines.hours import hour_range, hours_between, shift
 from pipelines.lake.holds import without_poisoned
 from pipelines.lake.tables import read_table
 from pipelines.registry.staging import Evidence
@@ -24,11 +24,12 @@ def read_evidence(settings: Settings, first: str, until: str, versions: dict[str
     releases: None for all users' slates, as if in production's arm. Drawn by the policy; poisoned hours and bots are left out. A user's
     hour counts the reward of all showings of its slate, as known now, scaled down beyond the REWARD_QUANTILE.
     """
+    age, hours = max(0, hours_between(first, until)), without_poisoned(settings, hour_range(shift(first, 1), until))
+    if not hours:
+        return Evidence([], HourlyArms(*np.zeros((3, 0, 2))), age)
     drawn = _drawn(settings, first, until, versions["slate_decisions"], releases)
-    hours = without_poisoned(settings, hour_range(shift(first, 1), until)) if first < until else []
     earned = _earned(settings, hours, versions["training_examples"], drawn["slate_id"])
     rows = drawn.merge(earned, on="slate_id")
-    age = len(hour_range(first, until)) - 1 if first <= until else 0
     arms = [PRODUCTION_ARM, CHALLENGER_ARM]
     groups = rows.groupby(["hour", "arm"])["reward"].agg(["size", "mean", "var"])
     found = sorted(rows["hour"].unique())

@@ -9,7 +9,7 @@ from pipelines.hours import shift
 from pipelines.lake import ledger
 from pipelines.local.landing import write_file
 from pipelines.registry.gates import load_gates, shown_worse
-from pipelines.registry.releases import MAIN, REJECTED, all_releases
+from pipelines.registry.releases import MAIN, REJECTED, ROLLBACK, all_releases
 from pipelines.registry.staging import TRIAL
 from pipelines.settings import Settings
 
@@ -21,11 +21,22 @@ BOTH, RANKER_ONLY = "both", "ranker only"  # what is judged beside production: w
 CHALLENGER = "challenger"  # what would be, or is, in staging: its folder of a candidate, and the subject of its figures
 RANKER_STEP, POLICY_STEP = "finetune_ranker", "refresh_policy"
 KEPT_HOURS = 72
+_CHAMPION = "measured_against"
 
 
 def candidate_folder(settings: Settings, hour: str) -> Path:
-    """``ranker``, ``policy`` and ``ranker_state`` (with the optimizer) of the hour, ``versions.json``, and a ``challenger`` like these."""
+    """``ranker``, ``policy``, ``ranker_state`` (with the optimizer), ``versions.json``, ``measured_against``, and a ``challenger``."""
     return settings.home / "candidates" / hour
+
+
+def note_champion(settings: Settings, hour: str, release_id: str | None) -> None:
+    """Which release the hour's candidate is measured against, and its step was cut by."""
+    write_file(candidate_folder(settings, hour) / _CHAMPION, f"{release_id or ''}\n".encode())
+
+
+def noted_champion(settings: Settings, hour: str) -> str | None:
+    path = candidate_folder(settings, hour) / _CHAMPION
+    return path.read_text().strip() or None if path.exists() else None
 
 
 def challenger_folder(settings: Settings, hour: str) -> Path:
@@ -57,11 +68,11 @@ def noted_versions(settings: Settings, hour: str) -> dict[str, str]:
 def base_hour(settings: Settings, before: str) -> str | None:
     """The newest hour before this one whose candidate the lineage goes on from; one that was shown to be worse is a dead end.
 
-    Where the whole of it lost its trial, so is all that was learned up to then.
+    Where the whole of it lost its trial, or production was rolled back, so is all that was learned up to then.
     """
-    gates, rejected = load_gates("refresh"), [row for row in all_releases(settings) if row.stage == REJECTED]
-    worse = {row.hour for row in rejected if row.lineage == MAIN and shown_worse(row.gates, gates)}
-    lost = max((row.hour for row in rejected if row.kind == TRIAL), default="")
+    gates, releases = load_gates("refresh"), all_releases(settings)
+    worse = {row.hour for row in releases if row.stage == REJECTED and row.lineage == MAIN and shown_worse(row.gates, gates)}
+    lost = max((row.hour for row in releases if row.kind == ROLLBACK or (row.kind == TRIAL and row.stage == REJECTED)), default="")
     made = {row.hour for row in ledger.rows(settings, RANKER_STEP) if row.status == "done"} - worse
     there = (hour for hour in made if lost < hour < before and (candidate_folder(settings, hour) / STATE).exists())
     return max(there, default=None)

@@ -14,7 +14,7 @@ from pipelines.lake.tables import read_table
 from pipelines.registry.gates import bound_of
 from pipelines.registry.releases import production_before
 from pipelines.settings import Settings
-from pipelines.steps.candidates import CHALLENGER, RANKER, STATE, candidate_folder, keep_challenger, note_version
+from pipelines.steps.candidates import CHALLENGER, RANKER, STATE, candidate_folder, keep_challenger, note_champion, note_version
 from pipelines.steps.candidates import RANKER_STEP as STEP
 from pipelines.steps.catalogue import hour_catalogue, input_version
 from pipelines.steps.embed_items import encoder_spec
@@ -73,6 +73,7 @@ def _learn(current: Attempt) -> Outcome:
     figures = [*record, *gate_metrics(judged.figures, "ranker"), *gate_metrics(of_whole, CHALLENGER)]
     write_metrics(settings, hour, figures)
     keep_challenger(settings, hour, whole)
+    note_champion(settings, hour, champion.release_id if champion else None)
     with current.stage("register"):
         version = _register(current, learned, reached.ranker, judged, figures, reader)
     detail = (

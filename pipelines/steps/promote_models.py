@@ -23,12 +23,22 @@ from pipelines.registry.releases import (
     all_releases,
     append_decision,
     decision_for,
+    newest_production,
     next_release_id,
-    production_before,
     release_folder,
 )
 from pipelines.settings import Settings
-from pipelines.steps.candidates import BOTH, POLICY, POLICY_STEP, RANKER, RANKER_ONLY, candidate_folder, noted_versions, prune_candidates
+from pipelines.steps.candidates import (
+    BOTH,
+    POLICY,
+    POLICY_STEP,
+    RANKER,
+    RANKER_ONLY,
+    candidate_folder,
+    noted_champion,
+    noted_versions,
+    prune_candidates,
+)
 from pipelines.steps.embed_items import encoder_spec
 from pipelines.steps.retrains import forgetting_figures
 from pipelines.steps.staging import StagingStep, measured_figures
@@ -76,9 +86,10 @@ def _decide(current: Attempt, tracked: "Run") -> None:
     from pipelines.registry.versions import register
 
     settings, hour = current.settings, current.hours[-1]
-    champion = production_before(settings, hour)
+    champion = newest_production(settings)
     encoder = register(settings, tracked, "encoder", Path(encoder_spec(settings).path), hour)
-    staged = StagingStep(current, tracked, champion).staged() if champion else None
+    known = champion is not None and noted_champion(settings, hour) == champion.release_id
+    staged = StagingStep(current, tracked, champion).staged() if champion is not None and known else None
     if staged is not None and staged.wins:
         rows = [(replace(staged.row, release_id=next_release_id(settings)), staged.models)]
     else:
@@ -115,6 +126,9 @@ def _judged(settings: Settings, hour: str, champion: ReleaseRow | None) -> tuple
     """{new ranker, new policy}, and where that does not pass {new ranker, production policy}; whether the new policy is in."""
     if champion is None:
         return Decision("promote", ("the first release: there is nothing to compare with",), ()), True
+    if (measured := noted_champion(settings, hour)) != champion.release_id:
+        moved = f"the candidate was measured against {measured or 'an unknown release'}, and production is {champion.release_id} now"
+        return Decision("abstain", (moved,), ()), True
     gates, figures = load_gates("refresh"), read_metrics(settings, hour, "gate_")
     forgotten = forgetting_figures(settings, hour)
     both = decide_promotion(measured_figures(figures, "ranker", BOTH) | forgotten, gates)

@@ -66,20 +66,41 @@ def run(settings: Settings, hour: str) -> Outcome:
 def republish(spark: "SparkSession", current: Attempt) -> Outcome:
     """Publishes the decisions of the newest scored hour again, for a ``scores`` that begins anew: nothing is drawn.
 
-    Of a user with several draws in the hour, that of the newest features. Raises UserError where the hour has no decisions.
+    Raises UserError where the hour has no decisions.
     """
+    from pyspark.sql import functions as F
+
+    settings, hour = current.settings, current.hours[0]
+    decided = read_frame(spark, settings, "slate_decisions").where(F.col("hour") == hour)
+    advice = f"`recloop hour {hour}` draws the hour's slates"
+    return _published_again(current, decided, f"slate_decisions holds no draw of {hour}; {advice}")
+
+
+def republish_releases(spark: "SparkSession", current: Attempt, releases: Sequence[str]) -> Outcome:
+    """Publishes every user's newest slate that one of these releases drew: what was shown before whatever came after them.
+
+    Who got no slate of theirs is left to the default slate. Raises UserError where they drew none.
+    """
+    from pyspark.sql import functions as F
+
+    decided = read_frame(spark, current.settings, "slate_decisions").where(F.col("release_id").isin(list(releases)))
+    return _published_again(current, decided, f"slate_decisions holds no draw of {releases[-1]}; the next hour draws with it")
+
+
+def _published_again(current: Attempt, decided: "DataFrame", nothing: str) -> Outcome:
+    """Of a user with several draws, the newest; of one hour's, that of the newest features."""
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
     from spark_jobs.scoring import scored_rows
 
     settings, hours = current.settings, current.hours
-    decided = read_frame(spark, settings, "slate_decisions").where(F.col("hour") == hours[0])
-    newest = Window.partitionBy("user_id", "surface").orderBy(F.array_max("feature_versions.version").desc(), "slate_id")
-    last = decided.withColumn("generation", F.row_number().over(newest)).where("generation = 1").drop("generation")
+    order = (F.col("hour").desc(), F.array_max("feature_versions.version").desc(), "slate_id")
+    newest = F.row_number().over(Window.partitionBy("user_id", "surface").orderBy(*order))
+    last = decided.withColumn("generation", newest).where("generation = 1").drop("generation")
     rows = scored_rows(last, now(settings, hours[0]).isoformat()).persist()
     if not (count := rows.count()):
-        raise UserError(f"slate_decisions holds no draw of {hours[0]}; `recloop hour {hours[0]}` draws the hour's slates")
+        raise UserError(nothing)
     current.outputs["scores"] = overwrite(rows, settings, "scores", hours, REPUBLISH)
     rows.unpersist()
     return current.record("done", f"{count} rows of {hours[0]} published again", rows_out=count)

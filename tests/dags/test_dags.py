@@ -63,7 +63,8 @@ def timetable(dag: dict) -> tuple[str, dict]:
 
 def test_no_import_errors_and_each_file_is_named_after_its_dag(bag):
     assert bag["errors"] == {}
-    assert set(bag["dags"]) == {path.stem for path in FILES} == {*CHAIN, "maintain_tables", "rebuild_hours", "retrain_ranker"}
+    by_hand = {"maintain_tables", "rebuild_hours", "retrain_ranker", "roll_back_release"}
+    assert set(bag["dags"]) == {path.stem for path in FILES} == {*CHAIN, *by_hand}
 
 
 def test_each_file_parses_within_a_second_and_imports_nothing_heavy(bag):
@@ -97,8 +98,9 @@ def test_producer_and_consumers_agree_on_the_format_of_the_hour(bag):
     assert not any(timetable(bag["dags"][name])[1].get("partition_mapper_config") for name in mappers)
 
 
-def test_a_rebuild_is_by_hand_and_dry_unless_told_otherwise(bag):
-    dag = bag["dags"]["rebuild_hours"]
+@pytest.mark.parametrize("name", ["rebuild_hours", "roll_back_release"])
+def test_what_changes_much_is_by_hand_and_dry_unless_told_otherwise(bag, name):
+    dag = bag["dags"][name]
     assert timetable(dag)[0] == "NullTimetable"
     assert {name: param["default"] for name, param in dag["params"]}["dry_run"] is True
 
@@ -130,7 +132,7 @@ def test_every_task_has_retries_a_time_limit_and_its_pool(bag):
     assert pools == {
         "build_features": "spark", "score_users": "spark", "finetune_ranker": "gpu", "refresh_policy": "gpu", "promote_models": "gpu",
         "example_downstream": "default_pool", "maintain_tables": "spark", "rebuild_hours": "spark",
-        "retrain_ranker": "default_pool",
+        "retrain_ranker": "default_pool", "roll_back_release": "spark",
     }  # fmt: skip
     for name, dag in bag["dags"].items():
         task = task_of(dag)

@@ -15,12 +15,14 @@ from pathlib import Path
 import pytest
 import requests
 import torch
+import yaml
 
 from models.artifacts import save_policy, save_ranker
 from models.policies import learners
 from models.policies.base import PolicyConfig, SlatePolicy
 from models.ranker import Ranker, RankerConfig
 from pipelines.settings import Settings, load_settings
+from tests.pipelines.registry.made_up_loop import START, Loop
 
 torch.set_num_threads(1)
 CONFIG = RankerConfig(
@@ -149,3 +151,15 @@ def make_policy(tmp_path: Path) -> Callable[[int], tuple[SlatePolicy, Path]]:
         return policy, folder
 
     return make
+
+
+@pytest.fixture
+def loop(tmp_path, mlflow_url, make_encoder, save_release):
+    """A root with a first release, whose hours are made up."""
+    home = tmp_path / "root"
+    home.mkdir()
+    values = {"lake": {"start_hour": START, "now": "loop"}, "mlflow": {"tracking_uri": mlflow_url}}
+    (home / "recloop.yaml").write_text(yaml.safe_dump(values))
+    found = Loop(load_settings(home, {"RECLOOP__ENCODER__PATH": str(make_encoder("bert"))}), save_release)
+    found.release()
+    return found
