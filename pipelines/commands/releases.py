@@ -1,6 +1,6 @@
 """Releases: what was in production when, and the moves that a person makes."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -38,6 +38,26 @@ def releases(
     from pipelines.local.screen import print_releases
 
     print_releases(new_console(), rows)
+
+
+@app.command(rich_help_panel=PANEL)
+def stage(
+    context: typer.Context,
+    source: Annotated[
+        Literal["retrain", "same"],
+        typer.Argument(help="The last full retrain; or production's own weights with another seed, which staging must not tell from it."),
+    ],
+    reason: ReasonOption = "",
+) -> None:
+    """Let a challenger with weights of its own go to staging with the next hour: shown to some users, promoted if it is better."""
+    from functools import partial
+
+    from pipelines.local.in_process import explained
+    from pipelines.steps.challengers import begin
+
+    settings = settings_of(context)
+    found = explained(settings, "stage", partial(begin, settings, source, reason))
+    print(f"{found.lineage} waits: the next hour refreshes it, and its release decision lets it into staging if its gates pass")
 
 
 @app.command(rich_help_panel=PANEL)

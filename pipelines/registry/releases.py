@@ -12,6 +12,7 @@ from typing import Any
 from deltalake.exceptions import CommitFailedError
 
 from pipelines.errors import TransientError, UserError
+from pipelines.hours import hours_between
 from pipelines.lake.control import append_rows, newest_version, read_rows
 from pipelines.registry.gates import Figure
 from pipelines.settings import Settings
@@ -69,6 +70,15 @@ def challenger_before(settings: Settings, hour: str | None = None) -> ReleaseRow
     """The newest version of the lineage that is in staging for this hour, or now; None where none is, or where the last one has ended."""
     rows = [row for row in all_releases(settings) if row.lineage != MAIN and (hour is None or row.since <= hour)]
     return rows[-1] if rows and rows[-1].stage == STAGING else None
+
+
+def displaced_by(settings: Settings, production: ReleaseRow, hour: str, hours: int) -> tuple[ReleaseRow, ReleaseRow] | None:
+    """The challenger's win that production goes back to, at most ``hours`` ago, and what it displaced; None after a roll-back."""
+    rows = [row for row in all_releases(settings) if row.release_id <= production.release_id]
+    last = next((row for row in reversed(rows) if row.stage == PRODUCTION and (row.lineage != MAIN or row.kind == ROLLBACK)), None)
+    if last is None or last.kind == ROLLBACK or not 0 <= hours_between(last.since, hour) < hours:
+        return None
+    return last, next(row for row in rows if row.release_id == last.compared_with)
 
 
 def lineage_rows(settings: Settings, lineage: str) -> list[ReleaseRow]:

@@ -1,7 +1,8 @@
 """Staging: what users of both arms did in, hour by hour, and whether it ends a challenger's time. Pure: it reads no table.
 
 A *trial* is the main lineage's whole update, where the log of what production showed can judge a part of it only; a *change* is another
-recipe. The evidence belongs to the lineage, whose versions are refreshed every hour as production's are.
+recipe; *same* is production's recipe with another seed, which staging must not tell from it. The evidence belongs to the lineage, whose
+versions are refreshed every hour as production's are.
 """
 
 import math
@@ -17,7 +18,8 @@ from models.sequential import HourlyArms, Interval, confidence_sequence, error_s
 from pipelines.errors import UserError
 from pipelines.registry.gates import POLICY_FILE, Figure
 
-TRIAL = "trial"
+TRIAL, CHANGE, SAME = "trial", "change", "same"
+GUARD = "guard"  # the rule by which what a challenger displaced watches it
 VALUE, HOURS, RATIO = "value in staging", "hours in staging", "sample ratio"
 Ending = Literal["won", "lost", "futile", "invalid"]
 
@@ -94,7 +96,7 @@ def load_rules(path: Path = POLICY_FILE) -> Mapping[str, StagingRule]:
         found = " ".join(str(error).split())
         raise UserError(f"{path}: no rules of staging ({type(error).__name__}: {found}); expected `staging:` with {names} a kind") from None
     for kind, rule in rules.items():
-        for name, value in (("share", rule.share), ("alpha", rule.alpha), ("ratio_p", rule.ratio_p)):
+        for name, value in (("share", rule.share), ("alpha", rule.alpha)):
             if not 0 < value < 1:
                 raise UserError(f"{path}: staging.{kind}.{name} is {value}, expected a share between 0 and 1")
         if rule.planned < 1 or rule.least_users < 2 or rule.futile_h < rule.least_hours:

@@ -14,38 +14,47 @@ from pipelines.lake.tables import read_table
 from pipelines.registry.staging import Evidence
 from pipelines.settings import Settings
 from pipelines.steps.bots import of_bots
-from pipelines.steps.score_users import CHALLENGER_ARM, PRODUCTION_ARM
 from pipelines.steps.shown_slates import REWARD_QUANTILE
+from spark_jobs.arms import CHALLENGER_ARM, PRODUCTION_ARM
 
 
-def read_evidence(settings: Settings, first: str, until: str, versions: dict[str, int], releases: Sequence[str] | None) -> Evidence:
-    """Of slates drawn from ``first`` on and shown up to ``until``; by the challenger's ``releases``, beside production's of the same hours.
+def read_evidence(
+    settings: Settings, first: str, until: str, versions: dict[str, int], arms: tuple[str, str], releases: Sequence[str]
+) -> Evidence:
+    """Of slates drawn from ``first`` on and shown up to ``until``, in both ``arms``, in hours in which these ``releases`` drew for one.
 
-    releases: None for all users' slates, as if in production's arm. Drawn by the policy; poisoned hours and bots are left out. A user's
-    hour counts the reward of all showings of its slate, as known now, scaled down beyond the REWARD_QUANTILE.
+    Drawn by the policy; poisoned hours and bots are left out. A user's hour counts the reward of all showings of its slate, as known now,
+    scaled down beyond the REWARD_QUANTILE.
     """
+    drawn = _drawn(settings, first, until, versions)
+    own = drawn["release_id"].isin(releases) & drawn["arm"].isin(arms)
+    return _evidence(settings, drawn[drawn["hour"].isin(drawn.loc[own, "hour"])], first, until, versions, arms)
+
+
+def read_lately(settings: Settings, first: str, until: str, versions: dict[str, int]) -> Evidence:
+    """The same of everybody's slates, as if all were in production's arm: how rewards vary."""
+    everybody = _drawn(settings, first, until, versions).assign(arm=PRODUCTION_ARM)
+    return _evidence(settings, everybody, first, until, versions, (PRODUCTION_ARM, CHALLENGER_ARM))
+
+
+def _evidence(
+    settings: Settings, drawn: pd.DataFrame, first: str, until: str, versions: dict[str, int], arms: tuple[str, str]
+) -> Evidence:
     age, hours = max(0, hours_between(first, until)), without_poisoned(settings, hour_range(shift(first, 1), until))
     if not hours:
         return Evidence([], HourlyArms(*np.zeros((3, 0, 2))), age)
-    drawn = _drawn(settings, first, until, versions["slate_decisions"], releases)
-    earned = _earned(settings, hours, versions["training_examples"], drawn["slate_id"])
-    rows = drawn.merge(earned, on="slate_id")
-    arms = [PRODUCTION_ARM, CHALLENGER_ARM]
+    rows = drawn.merge(_earned(settings, hours, versions["training_examples"], drawn["slate_id"]), on="slate_id")
     groups = rows.groupby(["hour", "arm"])["reward"].agg(["size", "mean", "var"])
     found = sorted(rows["hour"].unique())
     grid = groups.reindex(pd.MultiIndex.from_product([found, arms])).fillna(0.0).to_numpy().reshape(len(found), 2, 3)
     return Evidence(found, HourlyArms(grid[..., 0], grid[..., 1], grid[..., 2]), age)
 
 
-def _drawn(settings: Settings, first: str, until: str, version: int, releases: Sequence[str] | None) -> pd.DataFrame:
-    """slate_id, hour and arm of the slates of users with a history, in hours whose users were shared between these arms."""
+def _drawn(settings: Settings, first: str, until: str, versions: dict[str, int]) -> pd.DataFrame:
+    """slate_id, hour, arm and release_id of the slates of users with a history."""
     where = (pc.field("source") == "policy") & (pc.field("hour") >= first) & (pc.field("hour") < until)
-    columns = ["slate_id", "hour", "arm", "arm_share", "release_id"]
-    drawn = read_table(settings, "slate_decisions", version=version, where=where, columns=columns).to_pandas()
-    if releases is None:
-        return drawn.assign(arm=PRODUCTION_ARM)[["slate_id", "hour", "arm"]]
-    shared = drawn["hour"].isin(drawn.loc[drawn["release_id"].isin(releases) & (drawn["arm"] == CHALLENGER_ARM), "hour"])
-    return drawn.loc[shared & (drawn["arm_share"] < 1), ["slate_id", "hour", "arm"]]
+    columns = ["slate_id", "hour", "arm", "release_id"]
+    return read_table(settings, "slate_decisions", version=versions["slate_decisions"], where=where, columns=columns).to_pandas()
 
 
 def _earned(settings: Settings, hours: Sequence[str], version: int, slates: pd.Series) -> pd.DataFrame:

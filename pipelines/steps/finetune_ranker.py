@@ -17,6 +17,7 @@ from pipelines.settings import Settings
 from pipelines.steps.candidates import CHALLENGER, RANKER, STATE, candidate_folder, keep_challenger, note_champion, note_version
 from pipelines.steps.candidates import RANKER_STEP as STEP
 from pipelines.steps.catalogue import hour_catalogue, input_version
+from pipelines.steps.challengers import at_work, refreshed
 from pipelines.steps.embed_items import encoder_spec
 from pipelines.steps.step import Attempt, Outcome, attempt, settled, writer_lock
 from pipelines.steps.transfer import transferred_from
@@ -67,12 +68,12 @@ def _learn(current: Attempt) -> Outcome:
         reached = served(settings, log, learned.state.served(), champion, by, least_value=bound_of("refresh", "policy_value_ratio"))
     with current.stage("judge"):
         judged = judge(reader, hour, reached.ranker, champion, window)
-        whole = _whole(reader, learned, window) if reached.share < 1 else None
-        of_whole = judge(reader, hour, whole, champion, window).figures if whole else {}
+        challenger = _challenger(reader, hour, learned if reached.share < 1 else None, window)
+        of_challenger = judge(reader, hour, challenger, champion, window).figures if challenger else {}
     record += [Metric("update_share", "ranker", reached.share), Metric("update_kl", "ranker", reached.kl)]
-    figures = [*record, *gate_metrics(judged.figures, "ranker"), *gate_metrics(of_whole, CHALLENGER)]
+    figures = [*record, *gate_metrics(judged.figures, "ranker"), *gate_metrics(of_challenger, CHALLENGER)]
     write_metrics(settings, hour, figures)
-    keep_challenger(settings, hour, whole)
+    keep_challenger(settings, hour, challenger)
     note_champion(settings, hour, champion.release_id if champion else None)
     with current.stage("register"):
         version = _register(current, learned, reached.ranker, judged, figures, reader)
@@ -83,9 +84,12 @@ def _learn(current: Attempt) -> Outcome:
     return current.record("done", detail, rows_in=learned.fresh)
 
 
-def _whole(reader: "ExampleReader", learned: "Learned", window: "Window | None") -> "Ranker":
-    """All that the lineage has learned, calibrated as what is served of it."""
-    ranker = learned.state.served().eval()
+def _challenger(reader: "ExampleReader", hour: str, whole: "Learned | None", window: "Window | None") -> "Ranker | None":
+    """What is, or would be, in staging with this hour, calibrated as what is served: a lineage of its own, else the ``whole`` update."""
+    own = at_work(reader.settings)
+    if own is None and whole is None:
+        return None
+    ranker = (refreshed(reader, own, hour) if own else whole.state.served()).eval()  # type: ignore[union-attr]
     if window is not None and len(window.calibrating):
         ranker.fit_calibration(window.calibrating, reader.catalogue.table)
     return ranker

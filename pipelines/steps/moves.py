@@ -26,7 +26,7 @@ from pipelines.registry.releases import (
     release_folder,
 )
 from pipelines.settings import Settings
-from pipelines.steps.candidates import POLICY, RANKER, candidate_folder
+from pipelines.steps.candidates import POLICY, RANKER, RANKER_STEP, candidate_folder
 from pipelines.steps.step import writer_lock
 
 
@@ -52,7 +52,7 @@ def promote(settings: Settings, name: str, reason: str, override: bool = False) 
             lineage=found.lineage, reasons=(f"{reason} (promoted {found.release_id})", *passed_over), gates=found.gates,
             compared_with=champion.release_id,
         )  # fmt: skip
-        ended = [] if found.lineage != MAIN else _ended(settings, row, "production was moved by hand")
+        ended = [] if found.lineage != MAIN else ended_beside(settings, row, "production was moved by hand")
         install(release_folder(settings, row.release_id), _models(settings, found), row.release_id)
         append_decision(settings, row, champion.release_id, ended)
     return published(settings, row)
@@ -89,13 +89,15 @@ def roll_back(settings: Settings, reason: str, to: str | None = None) -> Release
     _check_reason(reason)
     with writer_lock(settings, "releases"):
         champion, target = roll_back_target(settings, to)
-        hour = _scored_hour(settings)
+        since = _scored_hour(settings)
+        hour = max(since, ledger.newest_hour(settings, RANKER_STEP) or since)  # up to here the lineage learned from what is taken out
         row = ReleaseRow(
-            next_release_id(settings), hour, target.versions, ROLLBACK, PRODUCTION, _by("rollback"), hour, now(settings, hour),
+            next_release_id(settings), hour, target.versions, ROLLBACK, PRODUCTION, _by("rollback"), since, now(settings, hour),
             reasons=(f"{reason} (back to {target.release_id})",), compared_with=champion.release_id,
         )  # fmt: skip
         install(release_folder(settings, row.release_id), _models(settings, target), row.release_id)
-        append_decision(settings, row, champion.release_id, _ended(settings, row, f"production was rolled back to {target.release_id}"))
+        ended = ended_beside(settings, row, f"production was rolled back to {target.release_id}")
+        append_decision(settings, row, champion.release_id, ended)
     return row
 
 
@@ -124,8 +126,8 @@ def original(settings: Settings, row: ReleaseRow) -> ReleaseRow:
     return row if row.kind != ROLLBACK else next(one for one in rows if one.versions == row.versions and one.kind != ROLLBACK)
 
 
-def _ended(settings: Settings, row: ReleaseRow, why: str) -> list[ReleaseRow]:
-    """The row that ends the challenger, where there is one, beside ``row``."""
+def ended_beside(settings: Settings, row: ReleaseRow, why: str) -> list[ReleaseRow]:
+    """The row that ends the challenger, where there is one, to be written beside ``row`` and after it."""
     challenger = challenger_before(settings)
     if challenger is None:
         return []

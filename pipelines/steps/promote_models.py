@@ -40,8 +40,9 @@ from pipelines.steps.candidates import (
     prune_candidates,
 )
 from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.moves import ended_beside
 from pipelines.steps.retrains import forgetting_figures
-from pipelines.steps.staging import StagingStep, measured_figures
+from pipelines.steps.staging import Decided, StagingStep, measured_figures
 from pipelines.steps.step import Attempt, Outcome, attempt, check_follows, settled, writer_lock
 
 if TYPE_CHECKING:
@@ -79,33 +80,36 @@ def _promote(current: Attempt) -> Outcome:
 
 
 def _decide(current: Attempt, tracked: "Run") -> None:
-    """Judges, copies the models to the releases' folders, then appends the rows in one commit: scoring never sees half a release.
-
-    Where the challenger in staging has won, production moves to it, and the hour's refresh is not judged.
-    """
-    from pipelines.registry.versions import register
-
-    settings, hour = current.settings, current.hours[-1]
-    champion = newest_production(settings)
-    encoder = register(settings, tracked, "encoder", Path(encoder_spec(settings).path), hour)
-    known = champion is not None and noted_champion(settings, hour) == champion.release_id
-    staged = StagingStep(current, tracked, champion).staged() if champion is not None and known else None
-    if staged is not None and staged.wins:
-        rows = [(replace(staged.row, release_id=next_release_id(settings)), staged.models)]
-    else:
-        rows = [_refresh(current, champion, encoder)]
-        if staged is not None:
-            rows.append((replace(staged.row, release_id=next_release_id(settings, after=1)), staged.models))
-    for row, models in rows:
+    """Judges, copies the models to the releases' folders, then appends the rows in one commit: scoring never sees half a release."""
+    settings, champion = current.settings, newest_production(current.settings)
+    found = _decided(current, tracked, champion)
+    rows = [replace(one.row, release_id=next_release_id(settings, after=number)) for number, one in enumerate(found)]
+    for row, one in zip(rows, found, strict=True):
         if row.stage in (PRODUCTION, STAGING):
-            install(release_folder(settings, row.release_id), models, row.release_id)
+            install(release_folder(settings, row.release_id), one.models, row.release_id)
     failpoint(settings, "promote_models:artifacts")
-    (first, _), *beside = rows
-    append_decision(settings, first, champion.release_id if champion else None, [row for row, _ in beside])
+    append_decision(settings, rows[0], champion.release_id if champion else None, rows[1:])
     failpoint(settings, "promote_models:row")
 
 
-def _refresh(current: Attempt, champion: ReleaseRow | None, encoder: str) -> tuple[ReleaseRow, dict[str, Path]]:
+def _decided(current: Attempt, tracked: "Run", champion: ReleaseRow | None) -> list[Decided]:
+    """What becomes of production, then of a challenger. Where production goes back, or to the challenger, no refresh is judged."""
+    from pipelines.registry.versions import register
+
+    settings, hour = current.settings, current.hours[-1]
+    encoder = register(settings, tracked, "encoder", Path(encoder_spec(settings).path), hour)
+    if champion is None or noted_champion(settings, hour) != champion.release_id:
+        return [_refresh(current, champion, encoder)]
+    step = StagingStep(current, tracked, champion)
+    if back := step.rolled_back():
+        return [back, *(Decided(row, {}) for row in ended_beside(settings, back.row, "production was rolled back"))]
+    staged = step.staged()
+    if staged is not None and staged.row.stage == PRODUCTION:
+        return [staged]
+    return [_refresh(current, champion, encoder), *([staged] if staged else [])]
+
+
+def _refresh(current: Attempt, champion: ReleaseRow | None, encoder: str) -> Decided:
     """The decision on the hour's candidate, and where its models lie."""
     settings, hour = current.settings, current.hours[-1]
     versions = noted_versions(settings, hour)
@@ -114,12 +118,12 @@ def _refresh(current: Attempt, champion: ReleaseRow | None, encoder: str) -> tup
         versions = dict(champion.versions) | versions
         versions["policy"] = versions["policy"] if with_policy else champion.versions["policy"]
     row = ReleaseRow(
-        release_id=next_release_id(settings), hour=hour, versions=versions | {"encoder": encoder},
+        release_id="", hour=hour, versions=versions | {"encoder": encoder},
         kind="refresh" if champion else "bootstrap", stage=STAGES[decision.verdict], decided_by=STEP,
         since=shift(hour, 1) if champion else hour, decided_at=now(settings, hour),
         reasons=decision.reasons, gates=decision.figures, compared_with=champion.release_id if champion else None,
     )  # fmt: skip
-    return row, _models(settings, hour, champion, with_policy)
+    return Decided(row, _models(settings, hour, champion, with_policy))
 
 
 def _judged(settings: Settings, hour: str, champion: ReleaseRow | None) -> tuple[Decision, bool]:

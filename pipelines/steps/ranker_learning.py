@@ -17,6 +17,7 @@ from pipelines.registry.releases import production_before, release_folder
 from pipelines.settings import Settings
 from pipelines.steps.adapted_encoders import adapted_folder
 from pipelines.steps.candidates import RANKER, STATE, base_hour, candidate_folder
+from pipelines.steps.challengers import won_state
 from pipelines.steps.example_batches import ExampleReader, joined
 from pipelines.steps.retrains import adopted_folder, adopted_hour
 from pipelines.steps.transfer import transfer_folder
@@ -35,18 +36,18 @@ class Learned:
     replayed: int
 
 
-def finetune_settings(settings: Settings, bootstrap: bool) -> FinetuneSettings:
-    """How the ranker learns: the bootstrap in several epochs at a higher rate, an hour in one pass."""
+def finetune_settings(settings: Settings, bootstrap: bool, seed: int | None = None) -> FinetuneSettings:
+    """How the ranker learns: the bootstrap in several epochs at a higher rate, an hour in one pass; ``seed``: another than the root's."""
     ranker = settings.ranker
     rate, epochs = (ranker.bootstrap_lr, ranker.bootstrap_epochs) if bootstrap else (ranker.lr, 1)
-    return FinetuneSettings(lr=rate, batch_size=ranker.batch_size, epochs=epochs, seed=settings.seed)
+    return FinetuneSettings(lr=rate, batch_size=ranker.batch_size, epochs=epochs, seed=settings.seed if seed is None else seed)
 
 
 def base_state(settings: Settings, hour: str, encoder_version: str) -> TrainState | None:
     """Where the lineage goes on; None before the bootstrap.
 
-    From a retrain that was adopted since the last candidate, else from that candidate, else from the ranker of a newly released encoder,
-    else from production's weights. Raises UserError where production reads the vectors of another encoder.
+    From a challenger that won or a retrain that was adopted since the last candidate, else from that candidate, else from the ranker of a
+    newly released encoder, else from production's weights. Raises UserError where production reads the vectors of another encoder.
     """
     champion = production_before(settings, hour)
     if champion is None:
@@ -63,6 +64,8 @@ def base_state(settings: Settings, hour: str, encoder_version: str) -> TrainStat
         states.insert(0, candidate_folder(settings, base) / STATE)
     if adopted is not None and (base is None or base <= adopted):
         states.insert(0, adopted_folder(settings, adopted))
+    if (won := won_state(settings, base)) is not None:
+        states.insert(0, won)
     for state in states:
         if state.exists() and read_by(state) == encoder_version:
             return TrainState.load(state, learning)
@@ -74,14 +77,16 @@ def read_by(ranker: Path) -> str:
     return RankerConfig.from_json((ranker / CONFIG).read_text()).encoder_version
 
 
-def learn(reader: ExampleReader, hours: Sequence[str], base: TrainState | None, encoder_version: str) -> Learned | None:
+def learn(
+    reader: ExampleReader, hours: Sequence[str], base: TrainState | None, encoder_version: str, seed: int | None = None
+) -> Learned | None:
     """The hours in order, each together with a replay sample; None where they hold no example. Poisoned hours teach nothing.
 
     The first load teaches alone, and also what lies beyond it (``at_unseen_levels``).
     """
     settings, fresh_rows, replayed = reader.settings, 0, 0
     steps: list[dict[str, float]] = []
-    state, learning = base, finetune_settings(settings, bootstrap=base is None)
+    state, learning = base, finetune_settings(settings, bootstrap=base is None, seed=seed)
     for hour in reader.teaching(hours):
         fresh = reader.fresh(hour, gate=False).batch
         if not (known := len(fresh)):

@@ -12,12 +12,13 @@ from pipelines.lake.session import spark_session
 from pipelines.lake.tables import read_frame
 from pipelines.lake.writes import append_new, overwrite
 from pipelines.registry.release_files import check_models
-from pipelines.registry.releases import ReleaseRow, challenger_before, release_folder, release_in_force
-from pipelines.registry.staging import load_rules
+from pipelines.registry.releases import ReleaseRow, challenger_before, displaced_by, release_folder, release_in_force
+from pipelines.registry.staging import GUARD, load_rules
 from pipelines.settings import Settings
 from pipelines.steps.business_rules import rules_in_force, rules_of
 from pipelines.steps.catalogue import input_version
 from pipelines.steps.step import Attempt, Outcome, attempt, settled, writer_lock
+from spark_jobs.arms import CHALLENGER_ARM, PREDECESSOR_ARM, PRODUCTION_ARM
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -28,28 +29,36 @@ if TYPE_CHECKING:
 
 STEP = "score_users"
 REPUBLISH = "republish_scores"
-PRODUCTION_ARM, CHALLENGER_ARM = "production", "challenger"
 
 
 @dataclass(frozen=True)
 class Draws:
-    """What the hour's slates are drawn by: the releases of its arms, the first production's, and the business rules."""
+    """What the hour's slates are drawn by: the releases of its arms, the first production's, and the business rules.
+
+    predecessor: what a challenger displaced lately; it keeps its share, and the others share what is left.
+    """
 
     production: ReleaseRow
     challenger: ReleaseRow | None
-    share: float
+    predecessor: ReleaseRow | None
     business: "BusinessRules"
 
     @property
     def salt(self) -> str:
-        """By what users fall into arms: another one for each challenger."""
+        """By what users fall into arms."""
         return self.challenger.lineage if self.challenger else ""
 
     @property
     def arms(self) -> list[tuple[str, float, ReleaseRow]]:
         """Name, share of the users, release."""
-        rest = [(CHALLENGER_ARM, self.share, self.challenger)] if self.challenger else []
-        return [(PRODUCTION_ARM, 1.0 - (self.share if self.challenger else 0.0), self.production), *rest]
+        rules, left = load_rules(), 1.0
+        found = []
+        if self.predecessor:
+            left -= rules[GUARD].share
+            found.append((PREDECESSOR_ARM, rules[GUARD].share, self.predecessor))
+        if self.challenger:
+            found.insert(0, (CHALLENGER_ARM, left * rules[self.challenger.kind].share, self.challenger))
+        return [(PRODUCTION_ARM, 1.0 - sum(share for _, share, _ in found), self.production), *found]
 
 
 def run(settings: Settings, hour: str) -> Outcome:
@@ -120,8 +129,8 @@ def _frozen_input(current: Attempt) -> Draws:
     else:
         challenger = release_in_force(settings, hour, row.challenger_id) if row.challenger_id else None
         rules = rules_of(settings, row)
-    share = load_rules()[challenger.kind].share if challenger else 0.0
-    draws = Draws(release, challenger, share, rules)
+    displaced = displaced_by(settings, release, hour, load_rules()[GUARD].futile_h)
+    draws = Draws(release, challenger, displaced[1] if displaced else None, rules)
     for _, _, found in draws.arms:
         check_models(release_folder(settings, found.release_id), found.release_id)
     return draws
@@ -143,8 +152,7 @@ def _score(spark: "SparkSession", current: Attempt, draws: Draws) -> Outcome:
         current.outputs["scores"] = overwrite(rows, settings, "scores", hours, STEP)
         count = read_frame(spark, settings, "scores", current.outputs["scores"]).count()
         drawn.unpersist()
-    beside = draws.challenger
-    by = production.release_id + (f", {draws.share:.0%} of the users by {beside.release_id} in staging" if beside else "")
+    by = ", ".join(f"{row.release_id}{'' if share == 1 else f' for {share:.1%} of the users ({name})'}" for name, share, row in draws.arms)
     return current.record("done", f"{count} rows by {by}", rows_out=count, release_id=production.release_id)
 
 

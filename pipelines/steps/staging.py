@@ -5,7 +5,7 @@ only in part; the whole is then shown to a share of the users, and judged by wha
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,39 +17,51 @@ from pipelines.lake.metrics import Metric, read_metrics, write_metrics
 from pipelines.registry.gates import Decision, Figure, Measured, decide_promotion, load_gates, shown_worse
 from pipelines.registry.releases import (
     ABSTAINED,
+    MAIN,
     PRODUCTION,
     REJECTED,
+    ROLLBACK,
     STAGING,
     ReleaseRow,
     all_releases,
     challenger_before,
+    displaced_by,
     lineage_rows,
     release_folder,
 )
-from pipelines.registry.staging import TRIAL, Evidence, StagingDecision, StagingRule, decide_staging, load_rules, power_sentence
-from pipelines.steps.arm_rewards import read_evidence
+from pipelines.registry.staging import (
+    GUARD,
+    SAME,
+    TRIAL,
+    Evidence,
+    StagingDecision,
+    StagingRule,
+    decide_staging,
+    load_rules,
+    power_sentence,
+)
+from pipelines.steps.arm_rewards import read_evidence, read_lately
 from pipelines.steps.candidates import CHALLENGER, POLICY, RANKER, challenger_folder
 from pipelines.steps.catalogue import input_version
+from pipelines.steps.challengers import waiting
 from pipelines.steps.step import Attempt
+from spark_jobs.arms import CHALLENGER_ARM, PREDECESSOR_ARM, PRODUCTION_ARM
 
 if TYPE_CHECKING:
     from pipelines.registry.runs import Run
 
 LIFT = "staging_lift"  # of a lineage: its reward less production's, as a share of production's
+GUARDED = "guard_lift"  # production's reward less that of what was displaced, as a share of the latter's
 POWER_H = 24  # hours whose slates tell how long a trial takes
 _ENDINGS = {"lost": REJECTED, "invalid": REJECTED, "futile": ABSTAINED}
 
 
 @dataclass(frozen=True)
-class Staged:
-    """What an hour decides on a challenger: its row, which has no id yet, and where its models lie."""
+class Decided:
+    """What an hour decides on production or a challenger: the row, which has no id yet, and where its models lie."""
 
     row: ReleaseRow
     models: Mapping[str, Path]
-
-    @property
-    def wins(self) -> bool:
-        return self.row.stage == PRODUCTION
 
 
 @dataclass(frozen=True)
@@ -60,7 +72,7 @@ class StagingStep:
     tracked: "Run"
     champion: ReleaseRow
 
-    def staged(self) -> Staged | None:
+    def staged(self) -> Decided | None:
         """The hour's word on the challenger in staging, or on one that begins; None where there is none and none begins."""
         running = challenger_before(self.current.settings, self.hour)
         return self._judged(running) if running else self._begun()
@@ -69,21 +81,39 @@ class StagingStep:
     def hour(self) -> str:
         return self.current.hours[-1]
 
-    def _judged(self, running: ReleaseRow) -> Staged:
+    def rolled_back(self) -> Decided | None:
+        """The row that takes production back, where users do worse by it than by what a challenger displaced lately."""
+        settings, rule = self.current.settings, load_rules()[GUARD]
+        displaced = displaced_by(settings, self.champion, self.hour, rule.futile_h)
+        if displaced is None:
+            return None
+        won, before = displaced
+        found = self._evidence(won.since, (PREDECESSOR_ARM, PRODUCTION_ARM), [before.release_id])
+        decision = decide_staging(found, rule)
+        if decision.measured:
+            lift = decision.lift
+            write_metrics(settings, self.hour, [Metric(GUARDED, won.lineage, lift.mean, lift.low, lift.high, found.users)])
+        if decision.ending != "lost":
+            return None
+        why = f"the guard: production since {won.release_id} {decision.reason}; back to {before.release_id}"
+        row = replace(self._row(ROLLBACK, MAIN, PRODUCTION, "", decision.figures, before.versions), reasons=(why,))
+        return Decided(row, _models_of(release_folder(settings, before.release_id)))
+
+    def _judged(self, running: ReleaseRow) -> Decided:
         settings, versions = self.current.settings, lineage_rows(self.current.settings, running.lineage)
-        found = self._evidence(versions[0].since, [row.release_id for row in versions])
-        decision = decide_staging(found, load_rules()[running.kind], self._number(running))
+        found = self._evidence(versions[0].since, (PRODUCTION_ARM, CHALLENGER_ARM), [row.release_id for row in versions])
+        decision = decide_staging(found, load_rules()[running.kind], self._number(running.kind, running.lineage))
         if decision.measured:
             lift = decision.lift
             write_metrics(settings, self.hour, [Metric(LIFT, running.lineage, lift.mean, lift.low, lift.high, found.users)])
         guard = self._guard()
-        stage, why = self._outcome(decision, guard)
+        stage, why = self._of_same(decision) if running.kind == SAME else self._outcome(decision, guard)
         if guard is not None and guard.verdict == "promote":
             numbers, models = self._registered(running.lineage), self._models()
         else:
             numbers, models = dict(running.versions), _models_of(release_folder(settings, running.release_id))
         gates = (*decision.figures, *(guard.figures if guard else ()))
-        return Staged(self._row(running.kind, running.lineage, stage, why, gates, numbers), models)
+        return Decided(self._row(running.kind, running.lineage, stage, why, gates, numbers), models)
 
     def _outcome(self, decision: StagingDecision, guard: Decision | None) -> tuple[str, str]:
         """Stage and reason; ``guard``: how the newest version came through its own gates, where the hour left one."""
@@ -100,19 +130,37 @@ class StagingStep:
             return STAGING, f"{why}; not promoted yet: {'; '.join(guard.reasons) if guard else 'the hour left no version of it'}"
         return PRODUCTION, why
 
-    def _begun(self) -> Staged | None:
-        """The whole of this hour's update, where too little of it could be served and its own gates let it through."""
-        settings, rule, guard = self.current.settings, load_rules()[TRIAL], self._guard()
-        share = next((found.value for found in read_metrics(settings, self.hour, "update_share")), 1.0)
-        if guard is None or guard.verdict != "promote" or share >= rule.begins_below or self._rests(rule) or holds(settings, "promotions"):
+    def _of_same(self, decision: StagingDecision) -> tuple[str, str]:
+        """It is never promoted: told from production, it tells that staging errs."""
+        if decision.ending is None:
+            return STAGING, decision.reason
+        said = "was not told from production" if decision.ending == "futile" else "a false alarm, it equals production but for its seed"
+        return ABSTAINED, f"{said}: {decision.reason}"
+
+    def _begun(self) -> Decided | None:
+        """A challenger that waits, else this hour's whole update, where its own gates let it through."""
+        settings, guard = self.current.settings, self._guard()
+        if guard is None or holds(settings, "promotions"):
             return None
-        lineage, lately = f"{TRIAL}-{self.hour}", self._evidence(shift(self.hour, -POWER_H), None)
-        why = (
-            f"begins: the log could judge {share:.0%} of the update, {rule.share:.0%} of the users are shown the whole; "
-            f"{power_sentence(lately, rule, 1)}"
-        )
-        versions = dict(self.champion.versions) | self._registered(lineage)
-        return Staged(self._row(TRIAL, lineage, STAGING, why, guard.figures, versions), self._models())
+        own = waiting(settings)
+        if own is not None and guard.verdict == "reject" and shown_worse(guard.figures, load_gates("staging")):
+            why = f"was never shown: {'; '.join(guard.reasons)}"
+            return Decided(self._row(own.kind, own.lineage, REJECTED, why, guard.figures, self._registered(own.lineage)), self._models())
+        if guard.verdict != "promote":
+            return None
+        kind, lineage, why = (own.kind, own.lineage, own.reason) if own else (TRIAL, f"{TRIAL}-{self.hour}", self._why_on_trial())
+        if not why:
+            return None
+        rule = load_rules()[kind]
+        power = power_sentence(self._lately(), rule, self._number(kind, lineage))
+        why = f"begins: {why}; {rule.share:.0%} of the users are shown it; {power}"
+        return Decided(self._row(kind, lineage, STAGING, why, guard.figures, self._registered(lineage)), self._models())
+
+    def _why_on_trial(self) -> str:
+        """Empty where enough of the update could be served, or where an undecided trial rests."""
+        rule = load_rules()[TRIAL]
+        share = next((found.value for found in read_metrics(self.current.settings, self.hour, "update_share")), 1.0)
+        return "" if share >= rule.begins_below or self._rests(rule) else f"the log could judge {share:.0%} of the whole update"
 
     def _guard(self) -> Decision | None:
         """The hour's version of the challenger by the gates of staging; None where there is none."""
@@ -126,16 +174,23 @@ class StagingStep:
         ended = [row.hour for row in all_releases(self.current.settings) if row.kind == TRIAL and row.stage == ABSTAINED]
         return bool(ended) and hours_between(max(ended), self.hour) < rule.rest_h
 
-    def _number(self, running: ReleaseRow) -> int:
+    def _number(self, kind: str, lineage: str) -> int:
         """The how-manieth challenger of its kind this is."""
-        lineages = dict.fromkeys(row.lineage for row in all_releases(self.current.settings) if row.kind == running.kind)
-        return list(lineages).index(running.lineage) + 1
+        lineages = dict.fromkeys([row.lineage for row in all_releases(self.current.settings) if row.kind == kind] + [lineage])
+        return list(lineages).index(lineage) + 1
 
-    def _evidence(self, first: str, releases: Sequence[str] | None) -> Evidence:
+    def _evidence(self, first: str, arms: tuple[str, str], releases: Sequence[str]) -> Evidence:
+        return read_evidence(self.current.settings, first, self.hour, self._versions(), arms, releases)
+
+    def _lately(self) -> Evidence:
+        return read_lately(self.current.settings, shift(self.hour, -POWER_H), self.hour, self._versions())
+
+    def _versions(self) -> dict[str, int]:
+        """The tables that tell what was drawn and what came of it, noted among the attempt's inputs."""
         current, decisions = self.current, "slate_decisions"
         current.inputs[decisions] = ledger.newest_output(current.settings, "score_users", decisions)
         input_version(current, "training_examples")
-        return read_evidence(current.settings, first, self.hour, current.inputs, releases)
+        return current.inputs
 
     def _models(self) -> dict[str, Path]:
         return _models_of(challenger_folder(self.current.settings, self.hour))

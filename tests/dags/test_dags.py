@@ -63,7 +63,7 @@ def timetable(dag: dict) -> tuple[str, dict]:
 
 def test_no_import_errors_and_each_file_is_named_after_its_dag(bag):
     assert bag["errors"] == {}
-    by_hand = {"maintain_tables", "rebuild_hours", "retrain_ranker", "roll_back_release"}
+    by_hand = {"maintain_tables", "rebuild_hours", "retrain_ranker", "roll_back_release", "stage_challenger"}
     assert set(bag["dags"]) == {path.stem for path in FILES} == {*CHAIN, *by_hand}
 
 
@@ -119,6 +119,12 @@ def test_a_full_retrain_runs_once_a_week_or_by_hand_and_changes_the_lineage_only
     assert {name: param["default"] for name, param in dag["params"]} == {"hour": None, "processes": 1, "adopt": False}
 
 
+def test_an_a_a_challenger_begins_once_a_week_or_by_hand(bag):
+    dag = bag["dags"]["stage_challenger"]
+    assert timetable(dag)[0] == ("CronTriggerTimetable" if bag["schedule"] == "hourly" else "NullTimetable")
+    assert {name: param["default"] for name, param in dag["params"]} == {"source": "same", "reason": "weekly A/A"}
+
+
 def test_every_dag_has_documentation_an_owner_tags_and_one_run_at_a_time(bag):
     for name, dag in bag["dags"].items():
         assert dag["doc_md"].startswith("###"), name
@@ -132,7 +138,7 @@ def test_every_task_has_retries_a_time_limit_and_its_pool(bag):
     assert pools == {
         "build_features": "spark", "score_users": "spark", "finetune_ranker": "gpu", "refresh_policy": "gpu", "promote_models": "gpu",
         "example_downstream": "default_pool", "maintain_tables": "spark", "rebuild_hours": "spark",
-        "retrain_ranker": "default_pool", "roll_back_release": "spark",
+        "retrain_ranker": "default_pool", "roll_back_release": "spark", "stage_challenger": "gpu",
     }  # fmt: skip
     for name, dag in bag["dags"].items():
         task = task_of(dag)

@@ -12,12 +12,21 @@ from pipelines.lake import ledger
 from pipelines.lake.ledger import LedgerRow
 from pipelines.lake.metrics import Metric, write_metrics
 from pipelines.lake.tables import table_path, table_version
-from pipelines.registry.releases import ReleaseRow, all_releases, append_decision, challenger_before, production_before, release_folder
+from pipelines.registry.releases import (
+    ReleaseRow,
+    all_releases,
+    append_decision,
+    challenger_before,
+    displaced_by,
+    production_before,
+    release_folder,
+)
 from pipelines.registry.runs import tracked_run
 from pipelines.registry.versions import register
 from pipelines.steps import promote_models
 from pipelines.steps.candidates import STATE, candidate_folder, challenger_folder, note_champion, note_version
 from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.score_users import Draws
 from spark_jobs.contracts import TABLES
 
 START = "2026-11-10T08"
@@ -55,13 +64,14 @@ class Loop:
         row = ReleaseRow("r000001", START, numbers, "bootstrap", "production", "promote_models", START, end_of(START))
         append_decision(self.settings, row, None)
 
-    def hour(self, number, lift=0.0, share=0.2, whole=True, gates=GATES, decide=True, refresh=None):
-        """The slates that hour ``number`` - 1 drew are shown, challengers' paying ``lift`` more; then the hour's candidate and decision.
+    def hour(self, number, lift=0.0, before=0.0, share=0.2, whole=True, gates=GATES, decide=True, refresh=None):
+        """The slates that hour ``number`` - 1 drew are shown; then the hour's candidate and its decision.
 
+        lift, before: what challengers' slates pay more than production's, and what those of what was displaced do.
         gates, refresh: figures of the challenger, and what is different in those of the refresh.
         """
         hour = HOURS[number]
-        self._shown(HOURS[number - 1], lift)
+        self._shown(HOURS[number - 1], {"challenger": 1 + lift, "predecessor": 1 + before})
         own, encoder = candidate_folder(self.settings, hour), encoder_spec(self.settings).version
         self._save(own, 32, encoder, seed=number)
         (own / STATE).mkdir()
@@ -80,10 +90,12 @@ class Loop:
             note(self.settings, step, hour)
         return promote_models.run(self.settings, hour) if decide else None
 
-    def _shown(self, hour, lift):
-        settings, beside = self.settings, challenger_before(self.settings, hour)
-        production = production_before(settings, hour)
-        arms = [("production", production, 0.5), ("challenger", beside, 0.5)] if beside else [("production", production, 1.0)]
+    def _shown(self, hour, levels):
+        settings, production = self.settings, production_before(self.settings, hour)
+        displaced = displaced_by(settings, production, hour, 24)
+        arms = Draws(production, challenger_before(settings, hour), displaced[1] if displaced else None, None).arms
+        chance = (np.arange(USERS) % 100 + 0.5) / 100
+        arm_of = np.searchsorted(np.cumsum([share for _, share, _ in arms]), chance)
         decisions, examples, at = [], [], parse_hour(shift(hour, 1)) + timedelta(minutes=9)
         about = {
             "surface": "home", "candidates": [], "logits": [], "action": [], "propensities": [], "scores": [], "user_vector": [],
@@ -91,8 +103,8 @@ class Loop:
             "hour": hour, "versions": {"encoder": "1", "ranker": "1", "policy": "1"},
         }  # fmt: skip
         for user in range(USERS):
-            arm, row, share = arms[user % len(arms)]
-            slate, level = f"{hour}-{user}", 1 + lift * (arm == "challenger")
+            arm, share, row = arms[arm_of[user]]
+            slate, level = f"{hour}-{user}", levels.get(arm, 1.0)
             named = {"arm": arm, "arm_share": share, "release_id": row.release_id}
             decisions.append(about | named | {"slate_id": slate, "user_id": f"u{user}"})
             examples.append({

@@ -85,7 +85,8 @@ def test_a_roll_back_goes_one_step_and_then_another_and_ends_what_is_in_staging(
     assert challenger_before(settings) is not None
     back = moves.roll_back(settings, "clicks fell")
     assert (back.kind, back.versions, back.compared_with) == ("rollback", released[-2].versions, released[-1].release_id)
-    assert back.since == ledger.newest_hour(settings, "score_users") and production_before(settings, back.since) == back
+    assert back.since == ledger.newest_hour(settings, "score_users")
+    assert production_before(settings, back.since).release_id == back.release_id
     ended = all_releases(settings)[-1]
     assert (ended.stage, ended.kind) == ("rejected", "trial") and challenger_before(settings) is None
     assert base_hour(settings, HOURS[9]) is None, "the lineage goes on from the weights that are back"
@@ -95,7 +96,7 @@ def test_a_roll_back_goes_one_step_and_then_another_and_ends_what_is_in_staging(
     assert named.versions == released[0].versions
     with pytest.raises(UserError, match="there is nothing to go back to"):
         moves.roll_back(settings, "further")
-    assert newest_rows(settings, 1)[0] == named and in_force_at(settings, HOURS[9]) == [named]
+    assert [row.release_id for row in (*newest_rows(settings, 1), *in_force_at(settings, HOURS[9]))] == [named.release_id] * 2
 
 
 def test_a_roll_back_whose_models_are_gone_changes_nothing(loop, settings):

@@ -129,5 +129,5 @@ def test_a_trial_of_what_is_no_better_passes_in_at_most_one_of_a_hundred_hours()
 
 def test_the_shipped_rules_are_whole():
     rules = load_rules()
-    assert set(rules) == {"trial", "change"} and all(math.isfinite(rule.share) for rule in rules.values())
+    assert set(rules) == {"trial", "change", "same", "guard"} and all(math.isfinite(rule.share) for rule in rules.values())
     assert rules["change"].least_hours >= 48 and rules["change"].least_users >= 10_000

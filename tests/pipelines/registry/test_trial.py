@@ -1,6 +1,7 @@
 """The whole update on trial, from the hour that begins it to the one that ends it, through the release step and a real MLflow."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 
 import pytest
 
@@ -8,11 +9,20 @@ from models.artifacts import load_ranker
 from pipelines.lake import ledger
 from pipelines.lake.holds import hold
 from pipelines.lake.metrics import read_metrics
-from pipelines.registry.releases import all_releases, challenger_before, decision_for, production_before, release_folder
+from pipelines.registry.releases import (
+    all_releases,
+    challenger_before,
+    decision_for,
+    displaced_by,
+    newest_production,
+    production_before,
+    release_folder,
+)
 from pipelines.registry.staging import load_rules
 from pipelines.registry.versions import alias_versions, versions
 from pipelines.steps import promote_models
 from pipelines.steps.candidates import base_hour, challenger_folder
+from pipelines.steps.challengers import Challenger
 from tests.pipelines.registry.made_up_loop import GATES, HOURS, USERS
 
 pytestmark = [pytest.mark.services, pytest.mark.filterwarnings("ignore")]
@@ -29,7 +39,7 @@ def test_a_better_whole_goes_from_the_trial_to_production(loop):
     decided, begun = loop.rows(1)
     assert (decided.kind, decided.stage, begun.kind, begun.stage) == ("refresh", "production", "trial", "staging")
     assert begun.lineage == f"trial-{HOURS[1]}" and begun.compared_with == "r000001" and (decided.since, begun.since) == (HOURS[2],) * 2
-    assert "begins: the log could judge 20% of the update, 50% of the users are shown the whole; a lift of 5% is told" in begun.reasons[0]
+    assert "begins: the log could judge 20% of the whole update; 50% of the users are shown it; a lift of 5% is told" in begun.reasons[0]
     assert begun.release_id in outcome.detail and ledger.last_done(settings, "promote_models", HOURS[1]).challenger_id == begun.release_id
     assert same_weights(release_folder(settings, begun.release_id), challenger_folder(settings, HOURS[1]))
     assert alias_versions(settings, "staging")["ranker"] == begun.versions["ranker"] != alias_versions(settings, "production")["ranker"]
@@ -95,9 +105,50 @@ def test_a_version_that_its_gates_refuse_is_neither_shown_nor_promoted_and_a_bro
     assert loop.rows(5)[1].stage == "rejected" and challenger_before(settings) is None
 
 
+def wait(settings, kind, lineage, source):
+    """A challenger that was asked for, as ``recloop stage`` leaves it."""
+    folder = settings.home / "challengers" / lineage
+    folder.mkdir(parents=True)
+    (folder / "challenger.json").write_text(json.dumps(asdict(Challenger(lineage, kind, source, 8, "a wider one", "anna"))))
+
+
+def test_a_change_that_waits_goes_before_a_trial_and_must_win_by_its_own_rule(loop, monkeypatch):
+    settings, rule = loop.settings, replace(load_rules()["change"], least_hours=2, least_users=700)
+    monkeypatch.setattr("pipelines.steps.staging.load_rules", lambda: load_rules() | {"change": rule})
+    wait(settings, "change", "retrain-x", "retrain")
+    loop.hour(1)
+    begun = loop.rows(1)[1]
+    assert (begun.kind, begun.lineage, begun.stage) == ("change", "retrain-x", "staging")
+    assert "begins: a wider one; 20% of the users are shown it; a lift of 5% is told" in begun.reasons[0]
+    for number in (2, 3, 4):
+        loop.hour(number, lift=0.5)
+    assert [row.stage for row in loop.rows(4)] == ["production", "staging"], "480 users an arm are not enough"
+    loop.hour(5, lift=0.5)
+    (won,) = loop.rows(5)
+    assert (won.kind, won.lineage, won.stage) == ("change", "retrain-x", "production")
+
+
+def test_what_equals_production_is_never_promoted_and_a_broken_change_is_never_shown(loop, monkeypatch):
+    settings, rule = loop.settings, replace(load_rules()["same"], least_users=400)
+    monkeypatch.setattr("pipelines.steps.staging.load_rules", lambda: load_rules() | {"same": rule})
+    wait(settings, "same", "same-x", "same")
+    loop.hour(1)
+    loop.hour(2, lift=0.5)
+    loop.hour(3, lift=0.5)
+    loop.hour(4, lift=0.5)
+    ended = loop.rows(4)[1]
+    assert (ended.lineage, ended.stage) == ("same-x", "abstained")
+    assert "a false alarm, it equals production but for its seed: is better" in ended.reasons[0]
+    wait(settings, "change", "retrain-y", "retrain")
+    loop.hour(5, gates=GATES | {"finite": (0.0, 0.0, 0.0, 1)})
+    refused = loop.rows(5)[1]
+    assert (refused.lineage, refused.stage) == ("retrain-y", "rejected") and "was never shown: finite weights" in refused.reasons[0]
+    assert challenger_before(settings) is None and base_hour(settings, HOURS[6]) == HOURS[5], "the main lineage is another"
+
+
 def test_an_undecided_trial_ends_and_rests(loop, monkeypatch):
     rule = replace(load_rules()["trial"], futile_h=2, rest_h=2)
-    monkeypatch.setattr("pipelines.steps.staging.load_rules", lambda: {"trial": rule})
+    monkeypatch.setattr("pipelines.steps.staging.load_rules", lambda: load_rules() | {"trial": rule})
     for number in range(1, 4):
         loop.hour(number)
     assert [row.stage for row in loop.rows(3)] == ["production", "staging"]
@@ -108,6 +159,34 @@ def test_an_undecided_trial_ends_and_rests(loop, monkeypatch):
     assert len(loop.rows(5)) == 1 and challenger_before(loop.settings) is None, "it rests"
     loop.hour(6)
     assert [row.stage for row in loop.rows(6)] == ["production", "staging"]
+
+
+def test_what_a_winner_displaced_keeps_some_users_and_takes_production_back_where_they_do_better_by_it(loop):
+    settings = loop.settings
+    for number in range(1, 5):
+        loop.hour(number, lift=0.4)
+    (won,) = loop.rows(4)
+    displaced = won.compared_with
+    loop.hour(5, whole=False)
+    assert [row.stage for row in loop.rows(5)] == ["production"], "the first hour with it is not over"
+    loop.hour(6, lift=0.4)
+    assert challenger_before(settings).kind == "trial", "and another one may be on trial meanwhile"
+    for number in range(7, 12):
+        loop.hour(number, lift=0.05, before=0.8, whole=number != 11)
+        if loop.rows(number)[0].kind == "rollback":
+            break
+    back, ended = loop.rows(number)
+    assert (back.kind, back.stage, back.decided_by) == ("rollback", "production", "promote_models") and back.versions == next(
+        row.versions for row in all_releases(settings) if row.release_id == displaced
+    )
+    assert f"the guard: production since {won.release_id} is " in back.reasons[0] and back.reasons[0].endswith(f"back to {displaced}")
+    assert ended.stage == "rejected" and challenger_before(settings) is None and base_hour(settings, HOURS[number + 1]) is None
+    assert same_weights(release_folder(settings, back.release_id), release_folder(settings, displaced))
+    assert alias_versions(settings, "production") == back.versions
+    guarded = read_metrics(settings, HOURS[number], "guard_lift")[0]
+    assert guarded.subject == won.lineage and guarded.value < 0
+    loop.hour(number + 1, whole=False)
+    assert loop.rows(number + 1)[0].stage == "production" and displaced_by(settings, newest_production(settings), HOURS[20], 24) is None
 
 
 def test_a_step_that_is_killed_between_models_row_and_aliases_ends_as_if_it_had_not_been(loop, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.hours import parse_hour, shift
 from pipelines.lake.holds import hold
-from pipelines.steps.arm_rewards import read_evidence
+from pipelines.steps.arm_rewards import read_evidence, read_lately
 
 START = "2026-11-10T08"
 DRAWN = [shift(START, n) for n in range(3)]  # shown an hour later
@@ -54,8 +54,8 @@ def both_arms(hour, count=4):
     return champion + [(f"n{n}", hour, "challenger", 0.5, TRIAL[0], "policy") for n in range(count)]
 
 
-def read(settings, versions, until=3, releases=TRIAL):
-    return read_evidence(settings, START, shift(START, until), versions, releases)
+def read(settings, versions, until=3, releases=TRIAL, arms=("production", "challenger")):
+    return read_evidence(settings, START, shift(START, until), versions, arms, releases)
 
 
 def test_a_users_hour_is_the_sum_of_its_slate_by_the_last_revisions(settings, drawn, shown):
@@ -85,7 +85,16 @@ def test_only_shown_slates_of_shared_hours_of_this_challenger_count(settings, dr
     assert found.hours == DRAWN[:2] and found.arms.count.tolist() == [[4, 4], [4, 3]]
     assert read(settings, versions, releases=["r000009"]).hours == [], "another lineage's hours"
     assert read(settings, versions, until=1).hours == DRAWN[:1], "an hour that is not over yet is not looked at"
-    assert read(settings, versions, releases=None).arms.count.tolist() == [[8, 0], [7, 0], [1, 0]], "all, for how rewards vary"
+    everybody = read_lately(settings, START, shift(START, 3), versions)
+    assert everybody.arms.count.tolist() == [[8, 0], [7, 0], [1, 0]], "all, for how rewards vary"
+
+
+def test_a_third_arm_is_told_from_the_other_two(settings, drawn, shown):
+    third = [(f"p{n}", START, "predecessor", 0.05, "r000002", "policy") for n in range(2)]
+    slates = [*both_arms(START), *third]
+    versions = {"slate_decisions": drawn(*slates), "training_examples": shown(*[(user, START, 0, 0, 0.1) for user, *_ in slates])}
+    assert read(settings, versions).arms.count.tolist() == [[4, 4]]
+    assert read(settings, versions, releases=["r000002"], arms=("predecessor", "production")).arms.count.tolist() == [[2, 4]]
 
 
 def test_bots_and_poisoned_hours_are_left_out(settings, drawn, shown):
