@@ -1,7 +1,10 @@
 """The way back: an earlier release in production again, and the scored table as its own slates had it, within a minute."""
 
+from dataclasses import replace
+
 from pipelines.lake import ledger
 from pipelines.lake.session import spark_session
+from pipelines.registry.client import RegistryDown
 from pipelines.registry.releases import PRODUCTION, ROLLBACK, ReleaseRow, all_releases, newest_production
 from pipelines.settings import Settings
 from pipelines.steps.moves import original, published, roll_back
@@ -12,7 +15,8 @@ from pipelines.steps.step import attempt, writer_lock
 def run(settings: Settings, reason: str, to: str | None = None) -> ReleaseRow:
     """Moves production back, then publishes the slates that were drawn before what is taken out; run again, it ends what was cut off.
 
-    Raises UserError as ``roll_back`` does, RegistryDown where only the aliases are left to be mended.
+    Where MLflow is away, its aliases follow with the next hour's decision, and the row that comes back says so. Raises UserError as
+    ``moves.roll_back`` does.
     """
     row = _unfinished(settings, to) or roll_back(settings, reason, to)
     with writer_lock(settings, "spark"):
@@ -20,7 +24,10 @@ def run(settings: Settings, reason: str, to: str | None = None) -> ReleaseRow:
         with attempt(settings, REPUBLISH, [hour]) as current, spark_session(settings) as spark:
             current.values["release_id"] = row.release_id
             republish_releases(spark, current, _drew_before(settings, row))
-    return published(settings, row)
+    try:
+        return published(settings, row)
+    except RegistryDown as away:
+        return replace(row, reasons=(*row.reasons, f"aliases follow with the next hour's decision, since {away}"))
 
 
 def _unfinished(settings: Settings, to: str | None) -> ReleaseRow | None:

@@ -1,17 +1,19 @@
 """The scored table of an hour on the real server: logged before it is published, once, by the release frozen first."""
 
 import json
+import threading
 from datetime import timedelta
 
 import pytest
 from deltalake import DeltaTable
 
+from pipelines.errors import UserError
 from pipelines.hours import end_of, parse_hour, shift
 from pipelines.lake import ledger
 from pipelines.lake.tables import read_table
 from pipelines.local.verification import verify
 from pipelines.registry.releases import ReleaseRow, append_decision, release_folder
-from pipelines.steps import build_features, rebuild, score_users, step
+from pipelines.steps import build_features, moves, rebuild, roll_back, score_users, step
 from pipelines.steps.embed_items import encoder_spec
 from spark_jobs.contracts import DEFAULT_USER
 
@@ -132,3 +134,92 @@ def test_damaged_scores_are_published_again_from_the_draws_that_were_logged(root
     build_features.run(root, NEXT)
     score_users.run(root, NEXT)
     assert len(rows(root, "scores")) > len(before) and verify(root).findings == []
+
+
+@pytest.fixture
+def staged(root, save_release):
+    """The root after its first scored hour, with forty more users, and a way to decide on releases beside the first."""
+
+    def decide(number, stage, hour, since, lineage):
+        versions = {"encoder": "1", "ranker": str(number), "policy": str(number)}
+        name = f"r{number:06d}"
+        row = ReleaseRow(name, hour, versions, "trial", stage, "test", since, end_of(hour), lineage, compared_with="r000001")
+        save_release(release_folder(root, name), text_dim=384, encoder_version=encoder_spec(root).version, seed=number)
+        append_decision(root, row, "r000001")
+
+    score_users.run(root, START)
+    times = [(parse_hour(NEXT) + timedelta(minutes=n)).isoformat() for n in range(40)]
+    liked = [{"user_id": f"u{n}", "item_id": ITEMS[n % 20], "ts": ts, "type": "rating", "value": 5} for n, ts in enumerate(times)]
+    land(root, "feedback", "many", liked)
+    return decide
+
+
+def drawn_by(settings):
+    return {row["user_id"]: (row["arm"], row["release_id"], row["versions"]["ranker"]) for row in rows(settings, "scores")}
+
+
+def next_hour(settings, hour):
+    build_features.run(settings, hour)
+    return score_users.run(settings, hour)
+
+
+def test_users_are_shared_by_the_arms_and_a_rerun_draws_with_the_challenger_that_was_frozen(root, staged, monkeypatch):
+    staged(2, "staging", START, NEXT, "trial-x")
+    outcome = next_hour(root, NEXT)
+    assert "r000001 for 50.0% of the users (production), r000002 for 50.0% of the users (challenger)" in outcome.detail
+    found = drawn_by(root)
+    production, challenger = ("production", "r000001", "1"), ("challenger", "r000002", "2")
+    assert found[DEFAULT_USER] == production and set(found.values()) == {production, challenger}
+    assert min(list(found.values()).count(arm) for arm in (production, challenger)) >= 10
+    shares = {(row["arm"], row["arm_share"], row["release_id"]) for row in rows(root, "slate_decisions") if row["hour"] == NEXT}
+    assert shares == {("production", 0.5, "r000001"), ("challenger", 0.5, "r000002")}
+    first = rows(root, "scores")
+    staged(3, "rejected", START, NEXT, "trial-x")
+    monkeypatch.setattr(step, "code_version", lambda: "other")
+    assert score_users.run(root, NEXT).status == "done" and rows(root, "scores") == first
+    assert not verify(root).findings
+
+
+def test_what_was_displaced_keeps_its_share_and_a_roll_back_shows_its_slates_again_to_whoever_polls(root, staged):
+    before = {row["user_id"]: row["slate_id"] for row in rows(root, "scores")}
+    staged(2, "production", START, NEXT, "trial-x")
+    next_hour(root, NEXT)
+    found = drawn_by(root)
+    assert {arm[:2] for arm in found.values()} <= {("production", "r000002"), ("predecessor", "r000001")}
+    assert ("production", 0.95) in {(row["arm"], row["arm_share"]) for row in rows(root, "slate_decisions") if row["hour"] == NEXT}
+    seen, stop = set(), threading.Event()
+
+    def poll():
+        while not stop.is_set():
+            table = read_table(root, "scores", columns=["user_id", "release_id"])
+            seen.add((frozenset(table["user_id"].to_pylist()), frozenset(table["release_id"].to_pylist())))
+
+    consumer = threading.Thread(target=poll)
+    consumer.start()
+    try:
+        back = roll_back.run(root, "clicks fell")
+    finally:
+        stop.set()
+        consumer.join()
+    assert back.release_id == "r000003"
+    assert back.reasons[1].startswith("aliases follow with the next hour's decision, since MLflow"), "none runs here"
+    again = rows(root, "scores")
+    assert {row["release_id"] for row in again} == {"r000001"}
+    displaced = {user: slate for user, slate in before.items() if found[user][1] != "r000001"}
+    assert {row["user_id"]: row["slate_id"] for row in again}.items() >= displaced.items(), "what they were shown before"
+    old = (frozenset(found), frozenset(arm[1] for arm in found.values()))
+    assert seen <= {old, (frozenset(row["user_id"] for row in again), frozenset({"r000001"}))}, "one table or the other, no mixture"
+    assert not verify(root).findings
+    with pytest.raises(UserError, match="holds the models of the first release: there is nothing to go back to"):
+        roll_back.run(root, "again")
+    next_hour(root, shift(NEXT, 1))
+    assert {arm[1] for arm in drawn_by(root).values()} == {"r000003"}, "from the next hour on it draws anew"
+
+
+def test_a_roll_back_that_was_cut_off_before_the_scores_is_finished_by_the_next_try(root, staged):
+    staged(2, "production", START, NEXT, "trial-x")
+    next_hour(root, NEXT)
+    row = moves.roll_back(root, "clicks fell")
+    assert "r000002" in {arm[1] for arm in drawn_by(root).values()}
+    assert roll_back.run(root, "clicks fell").release_id == row.release_id
+    assert {arm[1] for arm in drawn_by(root).values()} == {"r000001"}
