@@ -39,7 +39,7 @@ def group_effects(known: Known) -> list[GroupEffect]:
 
 @torch.no_grad()
 def event_effects(known: Known) -> list[tuple[int, Effect]]:
-    """For each place in the history that the ranker reads: what the item loses without that entry, the largest lead first.
+    """For each place in the history that the ranker reads: what the item loses without that entry, the largest loss or gain first.
 
     The entry is taken out of all that is made of the history: attention, tags, who liked what together, what was met. The user's counters
     stay: they do not tell one event from another.
@@ -48,7 +48,7 @@ def event_effects(known: Known) -> list[tuple[int, Effect]]:
     places = range(max(0, len(history) - HISTORY), len(history))
     state = known.states([history, *([entry for other, entry in enumerate(history) if other != place] for place in places)])
     effects = _against_first(known, known.score(state, known.cross(state)))
-    return sorted(zip(places, effects, strict=True), key=lambda found: -abs(found[1].lead))
+    return sorted(zip(places, effects, strict=True), key=lambda found: -abs(found[1].log_odds))
 
 
 def _of_user(known: Known) -> Iterator[GroupEffect]:

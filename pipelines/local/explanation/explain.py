@@ -13,6 +13,7 @@ from pipelines.local.explanation.known import Known, read_known
 from pipelines.local.explanation.lineage import learned, read_release, scoring_attempt
 from pipelines.local.explanation.records import Effect, EventEffect, Explanation, Reaction, ScoreExplained
 from pipelines.settings import Settings
+from spark_jobs.contracts import HISTORY
 
 TOLERANCE = 1e-4  # log-odds: a recomputed score that is further from the logged one is another score
 EVENTS = 8  # of the history, those that mattered most
@@ -45,7 +46,7 @@ def _score(settings: Settings, row: Row, known: Known) -> ScoreExplained:
         expected_reward=row.scored["score"], log_odds=float(row.utilities[row.place]),
         probabilities=dict(zip(tasks, own, strict=True)) if agrees else {}, recomputed_error=error,
         note="" if agrees else _differs(error), groups=group_effects(known) if agrees else (),
-        events=_events(settings, known, row.decision["hour"]) if agrees else (), history=len(known.history),
+        events=_events(settings, known, row.decision["hour"]) if agrees else (), history=min(len(known.history), HISTORY),
     )  # fmt: skip
 
 

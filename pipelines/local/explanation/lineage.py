@@ -15,6 +15,7 @@ from pipelines.steps.candidates import POLICY, POLICY_STEP, RANKER, RANKER_STEP
 from pipelines.steps.promote_models import STEP as PROMOTE
 from pipelines.steps.retrains import ADOPT_STEP
 from pipelines.steps.score_users import STEP as SCORE_USERS
+from pipelines.steps.use_encoder import STEP as USE_ENCODER
 
 
 def read_release(settings: Settings, release_id: str) -> ReleaseRow:
@@ -83,23 +84,28 @@ def _lineage(settings: Settings, newest: list[LedgerRow], runs: Sequence[list[Le
     By the rule of ``candidates.base_hour`` and ``ranker_learning.base_state``, on the rows that there were then: a pass goes on from the
     newest earlier candidate that was not shown to be worse, and from production's weights where all before are lost.
     """
-    gates, releases = load_gates("refresh"), all_releases(settings)
-    adopted = [row for row in ledger.rows(settings, ADOPT_STEP) if row.status == "done"]
-    chain = [newest]
+    gates, releases, chain = load_gates("refresh"), all_releases(settings), [newest]
+    retrains = [row for row in ledger.rows(settings, ADOPT_STEP) if row.status == "done"]
     for rows in reversed(runs):
         here, hour = chain[-1], rows[-1].hour
         if not (hour < here[0].hour and rows[-1].ended_at <= here[0].started_at):
             continue
         known = [row for row in releases if row.hour < here[0].hour]
-        lost = [row for row in known if row.kind == ROLLBACK or (row.kind == TRIAL and row.stage == REJECTED)]
-        if lost and max(row.hour for row in lost) >= hour:
-            return chain, f"production's weights: {lost[-1].release_id} ended what was learned before"
-        if retrains := [row for row in adopted if hour <= row.hour < here[0].hour and row.ended_at <= here[0].started_at]:
-            return chain, f"a full retrain: {retrains[-1].detail}"
+        adopted = next((row for row in reversed(retrains) if row.hour < here[0].hour and row.ended_at <= here[0].started_at), None)
+        ended = next((row for row in reversed(known) if _ends_lineage(row) and row.hour >= hour), None)
+        if adopted and (ended or hour <= adopted.hour):
+            return chain, f"a full retrain: {adopted.detail}"
+        if ended:
+            return chain, f"production's weights: {ended.release_id} ended what was learned before"
         worse = (row for row in known if row.hour == hour and row.stage == REJECTED and row.lineage == MAIN)
         if not any(shown_worse(row.gates, gates) for row in worse):
             chain.append(rows)
     return chain, "the first load" if chain[-1][-1].hour == runs[0][-1].hour else "production's weights"
+
+
+def _ends_lineage(row: ReleaseRow) -> bool:
+    """Whether nothing goes on from what was learned up to then: rolled back, lost on trial, or of another encoder."""
+    return row.kind == ROLLBACK or (row.kind == TRIAL and row.stage == REJECTED) or row.decided_by == USE_ENCODER
 
 
 def _attempt(rows: Sequence[LedgerRow]) -> Attempt:

@@ -120,7 +120,8 @@ class ScoreExplained:
     """The ranker's score of the item, recomputed by the release at the versions that the decision pinned.
 
     log_odds: of the expected reward. recomputed_error: against the logged inputs of the draw, the largest gap over all candidates'
-    log-odds. note: why there are no effects, where there are none.
+    log-odds. note: why there are no effects, where there are none. history: how many entries the ranker read; ``events``: those that
+    mattered most.
     """
 
     expected_reward: float

@@ -71,6 +71,8 @@ def _score(score: ScoreExplained) -> list[Table | Text]:
     for one in score.groups:
         values = ", ".join(f"{value.name} {value.own:.3g} ({value.others:.3g})" for value in one.values)
         groups.add_row(one.group, *_numbers(one.effect), values)
+    if not score.events:
+        return [line, groups, Text("There is no history: no event of the person's own went into it.")]
     title = f"The person's own events that mattered most, of the last {score.history}"
     events = plain_table(title, "when (UTC)", "title", "item", "reactions", "over the others", "expected reward", "first task")
     for event in score.events:
