@@ -21,7 +21,7 @@ from spark_jobs.contracts import COUNTERS, HISTORY
 from spark_jobs.counters import CLICK_RATE, with_rates
 from spark_jobs.ranker_inputs import LIKED_TOGETHER
 
-_OTHERS, _NOBODY = "those of the slate's other candidates, one by one", "those of somebody new"
+_OTHERS, _NOBODY = "each other candidate's", "somebody new's"
 _TOLD_COUNTERS = ("impressions_24h", "reward_24h", CLICK_RATE, "reward_rate_168h")
 _OF_PAIRS = {  # groups of cross counters
     "tags in common with the history": ("tag_affinity",),

@@ -25,12 +25,13 @@ def print_explanation(console: Console, found: Explanation) -> None:
 def draw_lines(draw: DrawExplained) -> list[str]:
     """What the draw was, in sentences."""
     rule = "; a rule pinned it here" if draw.pinned else f"; a rule added {draw.rule_offset:+.2f} to its logit" if draw.rule_offset else ""
+    agree = f"to {draw.propensity_error:.1g}" if draw.propensity_error else "exactly"
     by = {"policy": "the policy's logits", "cold_start": "popularity: nothing was known of the user"}
     return [
         f"slate {draw.slate_id} of {draw.hour}, drawn by {draw.release_id} for arm {draw.arm} ({draw.arm_share:.0%} of the users), by "
         f"{by.get(draw.source, 'popularity: the slate for whom nobody knows')}",
         f"here with probability {draw.propensity:.4f} given the items above, first with {draw.first_probability:.4f}; the slate down to "
-        f"here {draw.prefix_probability:.3g}; logged propensities agree with the logged logits to {draw.propensity_error:.1g}",
+        f"here {draw.prefix_probability:.3g}; logged propensities agree with the logged logits {agree}",
         f"of {draw.candidates} candidates number {draw.rank} by logit ({draw.logit:.3f}), number {draw.rank_by_score} by score; "
         f"temperature {draw.temperature:.3f}, rules {draw.rules}{rule}{f'; {draw.reason}' if draw.reason else ''}",
     ]
@@ -38,7 +39,7 @@ def draw_lines(draw: DrawExplained) -> list[str]:
 
 def score_line(score: ScoreExplained) -> str:
     tasks = "".join(f", {task} {probability:.3f}" for task, probability in score.probabilities.items())
-    agrees = f"; recomputed by the release at the pinned versions to {score.recomputed_error:.1g}" if not score.note else ""
+    agrees = f"; recomputed by the release at the pinned versions, within {score.recomputed_error:.1g}" if not score.note else ""
     return f"Expected reward {score.expected_reward:.4f}, log-odds {score.log_odds:+.3f}{tasks}{agrees}"
 
 
