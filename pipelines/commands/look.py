@@ -52,6 +52,32 @@ def top(
 
 
 @app.command(rich_help_panel=PANEL)
+def explain(
+    context: typer.Context,
+    user: Annotated[str, typer.Argument(metavar="USER", help="User id; __default__ is the slate for whom nobody knows.")],
+    item: Annotated[str | None, typer.Argument(metavar="ITEM", help="An item of the user's slate; without it the first.")] = None,
+    html: Annotated[Path | None, typer.Option(metavar="FILE", help="Write it as one self-contained page.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
+) -> None:
+    """Say why an item is shown: the draw and its probability, features, own events, the release, and the hours and versions behind it."""
+    from pipelines.local.explanation.explain import explain as causes
+
+    found = causes(settings_of(context), user, item)
+    if html is not None:
+        from pipelines.local.explanation.page import write_page
+
+        write_page(found, html)
+    if as_json:
+        print_json(found)
+        return
+    from pipelines.local.explanation.screen import print_explanation
+
+    print_explanation(new_console(), found)
+    if html is not None:
+        print(f"written: {html}")
+
+
+@app.command(rich_help_panel=PANEL)
 def search(
     context: typer.Context,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for, in words.")],

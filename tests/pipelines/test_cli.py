@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 VERBS = (
     "demo", "up", "down", "hour", "backfill", "rebuild", "maintain", "status", "top", "demo-data", "simulate", "report", "verify",
     "doctor", "import", "quarantine", "export", "hold", "impact", "init", "evaluate", "search", "adapt-encoder", "use-encoder",
-    "retrain", "tune", "transfer", "ope", "releases", "stage", "promote", "reject", "rollback",
+    "retrain", "tune", "transfer", "ope", "explain", "releases", "stage", "promote", "reject", "rollback",
 )  # fmt: skip
 
 

@@ -93,8 +93,8 @@ class LoopRoot:
             save_release(release_folder(self.settings, release_id))
         versions = {"encoder": "made-up", "ranker": release_id[-1], "policy": release_id[-1]}
         since = shift(hour, 1) if all_releases(self.settings) else hour
-        fields = {"kind": "refresh", "decided_by": "promote_models", "since": since} | values
-        row = ReleaseRow(release_id, hour, versions, stage=stage, decided_at=end_of(hour), **fields)
+        fields = {"kind": "refresh", "decided_by": "promote_models", "since": since, "versions": versions} | values
+        row = ReleaseRow(release_id, hour, stage=stage, decided_at=end_of(hour), **fields)
         production = [r for r in all_releases(self.settings) if r.stage == "production"]
         append_decision(self.settings, row, production[-1].release_id if production else None)
         return release_id
@@ -110,8 +110,8 @@ class LoopRoot:
         outputs = {name: _write_table(self.settings, name, rows) for name, rows in tables.items()}
         ledger.write_rows(self.settings, [_ledger_row("build_features", hour, outputs=outputs)])
 
-    def score(self, hour: str, release_id: str = "r000001", folder_of: str = "r000001") -> None:
-        """Slates drawn by the executor's own code and published."""
+    def score(self, hour: str, release_id: str = "r000001", folder_of: str = "r000001", *, logged: bool = False) -> None:
+        """Slates drawn by the executor's own code and published; ``logged``: the draws are kept too."""
         from spark_jobs.scoring import draw_batch
 
         features = ledger.last_done(self.settings, "build_features", hour)
@@ -124,6 +124,10 @@ class LoopRoot:
         drawn = draw_batch(pa.concat_tables([batch, default]).combine_chunks().to_batches()[0], spec).to_pylist()
         rows = [row for draw in drawn for row in _scored(draw, hour, release_id, self.settings.slates.surface)]
         outputs = {"scores": _write_table(self.settings, "scores", rows)}
+        if logged:
+            pinned = [{"table": name, "version": version} for name, version in sorted(inputs.items())]
+            _write_table(self.settings, "slate_decisions", [draw | _decided(self.settings, hour, release_id, pinned) for draw in drawn])
+            _write_table(self.settings, "slate_log", [{name: row[name] for name in TABLES["slate_log"].schema.names} for row in rows])
         done = _ledger_row("score_users", hour, inputs=inputs, outputs=outputs, rows_out=len(rows), release_id=release_id)
         ledger.write_rows(self.settings, [done])
 
@@ -175,6 +179,13 @@ def _history(random: np.random.Generator, items: list[str], at: datetime) -> lis
          "times": 1.0}
         for age, row in enumerate(chosen)
     ][::-1]
+
+
+def _decided(settings: Settings, hour: str, release_id: str, pinned: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "surface": settings.slates.surface, "hour": hour, "rules": "none", "seed": settings.seed, "arm": "production", "arm_share": 1.0,
+        "release_id": release_id, "versions": {"encoder": "made-up", "ranker": "1", "policy": "1"}, "feature_versions": pinned,
+    }  # fmt: skip
 
 
 def _scored(draw: dict[str, Any], hour: str, release_id: str, surface: str) -> list[dict[str, Any]]:
