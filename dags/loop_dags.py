@@ -25,6 +25,7 @@ FEATURES = Asset("features")
 SCORES = Asset("scores")
 RANKER_CANDIDATE = Asset("ranker_candidate")
 POLICY_CANDIDATE = Asset("policy_candidate")
+DECISION = Asset("release_decision")
 
 RETRY_POLICY = ExceptionRetryPolicy(
     rules=[

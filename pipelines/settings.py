@@ -183,6 +183,8 @@ class Gates(_Section):
     window_h: int = Field(ge=1, le=72)
     max_slates: int = Field(ge=100)
     hold_band: float | None = Field(gt=0)
+    approval: bool
+    approval_h: int = Field(ge=1, le=720)
 
 
 class RewardTermSettings(_Section):

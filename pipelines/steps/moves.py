@@ -30,11 +30,12 @@ from pipelines.steps.candidates import POLICY, RANKER, RANKER_STEP, candidate_fo
 from pipelines.steps.step import writer_lock
 
 
-def promote(settings: Settings, name: str, reason: str, override: bool = False) -> ReleaseRow:
+def promote(settings: Settings, name: str, reason: str, override: bool = False, by: str | None = None) -> ReleaseRow:
     """Moves a decided release into production from the next hour on, whatever its gates lacked.
 
     name: its id, or the number of its ranker's version. Raises UserError for one that is in production, whose models are gone, or that a
     gate showed to be worse; ``override`` passes over the last, and the row says so. A model that cannot score is never promoted.
+    by: who moves it, where it is not the account at work.
     """
     _check_reason(reason)
     with writer_lock(settings, "releases"):
@@ -48,9 +49,9 @@ def promote(settings: Settings, name: str, reason: str, override: bool = False) 
         passed_over = (f"overridden: {', '.join(shown)}",) if shown else ()
         hour = _scored_hour(settings)
         row = ReleaseRow(
-            next_release_id(settings), hour, found.versions, found.kind, PRODUCTION, _by("promote"), shift(hour, 1), now(settings, hour),
-            lineage=found.lineage, reasons=(f"{reason} (promoted {found.release_id})", *passed_over), gates=found.gates,
-            compared_with=champion.release_id,
+            next_release_id(settings), hour, found.versions, found.kind, PRODUCTION, by or _by("promote"), shift(hour, 1),
+            now(settings, hour), lineage=found.lineage, reasons=(f"{reason} (promoted {found.release_id})", *passed_over),
+            gates=found.gates, compared_with=champion.release_id,
         )  # fmt: skip
         ended = [] if found.lineage != MAIN else ended_beside(settings, row, "production was moved by hand")
         install(release_folder(settings, row.release_id), _models(settings, found), row.release_id)
@@ -58,7 +59,7 @@ def promote(settings: Settings, name: str, reason: str, override: bool = False) 
     return published(settings, row)
 
 
-def reject(settings: Settings, name: str, reason: str) -> ReleaseRow:
+def reject(settings: Settings, name: str, reason: str, by: str | None = None) -> ReleaseRow:
     """Ends the challenger of this lineage or release, or bars a candidate: nothing goes on from it. Production stays as it is.
 
     Raises UserError for what is in production, which only a roll-back takes out.
@@ -72,9 +73,9 @@ def reject(settings: Settings, name: str, reason: str) -> ReleaseRow:
         if found.stage == STAGING and (challenger is None or challenger.lineage != found.lineage):
             raise UserError(f"{found.lineage} is not in staging any more")
         row = replace(
-            found, release_id=next_release_id(settings), stage=REJECTED, decided_by=_by("reject"), decided_at=now(settings, found.hour),
-            since=shift(_scored_hour(settings), 1), reasons=(f"{reason} (rejected {found.release_id})",), gates=(),
-            compared_with=champion.release_id,
+            found, release_id=next_release_id(settings), stage=REJECTED, decided_by=by or _by("reject"),
+            decided_at=now(settings, found.hour), since=shift(_scored_hour(settings), 1),
+            reasons=(f"{reason} (rejected {found.release_id})",), gates=(), compared_with=champion.release_id,
         )  # fmt: skip
         append_decision(settings, row, champion.release_id)
     return published(settings, row)

@@ -128,6 +128,8 @@ class StagingStep:
             return STAGING, f"{why}; promotions are held: {'; '.join(held.values())}"
         if guard is None or guard.verdict != "promote":
             return STAGING, f"{why}; not promoted yet: {'; '.join(guard.reasons) if guard else 'the hour left no version of it'}"
+        if self.current.settings.gates.approval:
+            return STAGING, f"{why}; waits for a person: the DAG approve_release, or `recloop promote` with its release"
         return PRODUCTION, why
 
     def _of_same(self, decision: StagingDecision) -> tuple[str, str]:

@@ -17,7 +17,7 @@ CHAIN = {
     "score_users": ("features", "scores"),
     "finetune_ranker": ("features", "ranker_candidate"),
     "refresh_policy": ("ranker_candidate", "policy_candidate"),
-    "promote_models": ("policy_candidate", None),
+    "promote_models": ("policy_candidate", "release_decision"),
     "example_downstream": ("scores", None),
 }
 
@@ -36,10 +36,11 @@ print("\\n" + json.dumps({{"errors": bag.import_errors, "seconds": seconds, "hea
 """
 
 
-def read(folder: Path, schedule: str) -> dict:
+def read(folder: Path, schedule: str, **more: str) -> dict:
     environ = os.environ | {
         "AIRFLOW_HOME": str(folder / "airflow"), "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "RECLOOP_HOME": str(folder),
         "RECLOOP__AIRFLOW__SCHEDULE": schedule, "PYTHONPATH": f"{ROOT}{os.pathsep}{DAGS}", "AIRFLOW__LOGGING__LOGGING_LEVEL": "ERROR",
+        **more,
     }  # fmt: skip
     done = subprocess.run([sys.executable, "-c", READ], capture_output=True, text=True, env=environ, cwd=folder, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -51,10 +52,14 @@ def bag(request, tmp_path_factory):
     return read(tmp_path_factory.mktemp("root"), request.param) | {"schedule": request.param}
 
 
-def task_of(dag: dict) -> dict:
+def tasks_of(dag: dict) -> list[dict]:
     defaults = dag.get("default_args", {}).get("__var", {})
-    (task,) = [task["__var"] for task in dag["tasks"]]
-    return defaults | task
+    return [defaults | task["__var"] for task in dag["tasks"]]
+
+
+def task_of(dag: dict) -> dict:
+    (task,) = tasks_of(dag)
+    return task
 
 
 def timetable(dag: dict) -> tuple[str, dict]:
@@ -63,7 +68,7 @@ def timetable(dag: dict) -> tuple[str, dict]:
 
 def test_no_import_errors_and_each_file_is_named_after_its_dag(bag):
     assert bag["errors"] == {}
-    by_hand = {"maintain_tables", "rebuild_hours", "retrain_ranker", "roll_back_release", "stage_challenger"}
+    by_hand = {"approve_release", "maintain_tables", "rebuild_hours", "retrain_ranker", "roll_back_release", "stage_challenger"}
     assert set(bag["dags"]) == {path.stem for path in FILES} == {*CHAIN, *by_hand}
 
 
@@ -130,21 +135,34 @@ def test_every_dag_has_documentation_an_owner_tags_and_one_run_at_a_time(bag):
         assert dag["doc_md"].startswith("###"), name
         assert "recloop" in dag["tags"], name
         assert dag["max_active_runs"] == 1, name
-        assert task_of(dag)["owner"] not in ("", "airflow"), name
+        assert not {task["owner"] for task in tasks_of(dag)} & {"", "airflow"}, name
 
 
 def test_every_task_has_retries_a_time_limit_and_its_pool(bag):
-    pools = {name: task_of(dag).get("pool", "default_pool") for name, dag in bag["dags"].items()}
+    pools = {name: task.get("pool", "default_pool") for name, dag in bag["dags"].items() for task in tasks_of(dag)}
     assert pools == {
         "build_features": "spark", "score_users": "spark", "finetune_ranker": "gpu", "refresh_policy": "gpu", "promote_models": "gpu",
         "example_downstream": "default_pool", "maintain_tables": "spark", "rebuild_hours": "spark",
         "retrain_ranker": "default_pool", "roll_back_release": "spark", "stage_challenger": "gpu",
+        "approve_release": "default_pool",
     }  # fmt: skip
-    for name, dag in bag["dags"].items():
-        task = task_of(dag)
+    for name, task in ((name, task) for name, dag in bag["dags"].items() for task in tasks_of(dag)):
         assert task["retries"] == 2, name
         assert task["retry_exponential_backoff"] > 1, name
-        assert task["execution_timeout"], name
+        assert task.get("execution_timeout") or task["task_type"] == "ApprovalOperator", f"{name}: only a person may take longer"
+
+
+def test_a_person_is_asked_only_where_that_is_set_and_no_answer_means_no(bag, tmp_path_factory):
+    assert timetable(bag["dags"]["approve_release"])[0] == "NullTimetable"
+    dag = read(tmp_path_factory.mktemp("root"), "manual", RECLOOP__GATES__APPROVAL="true")["dags"]["approve_release"]
+    kind, values = timetable(dag)
+    assert kind == "PartitionedAssetTimetable" and values["asset_condition"]["name"] == "release_decision"
+    tasks = {task["task_id"]: task for task in tasks_of(dag)}
+    assert {name: list(task.get("downstream_task_ids", [])) for name, task in tasks.items()} == {
+        "evidence": ["ask"], "ask": ["approved"], "approved": ["answer"], "answer": [],
+    }  # fmt: skip
+    assert tasks["answer"]["trigger_rule"] == "all_done", "a no skips what follows it, and is carried out too"
+    assert tasks["ask"]["_task_module"].endswith("hitl") and tasks["ask"]["task_type"] == "ApprovalOperator"
 
 
 @pytest.mark.parametrize("path", sorted(DAGS.glob("*.py")), ids=lambda path: path.stem)

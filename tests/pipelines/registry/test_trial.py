@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 import pytest
 
 from models.artifacts import load_ranker
+from pipelines.errors import UserError
 from pipelines.lake import ledger
 from pipelines.lake.holds import hold
 from pipelines.lake.metrics import read_metrics
@@ -21,6 +22,7 @@ from pipelines.registry.releases import (
 from pipelines.registry.staging import load_rules
 from pipelines.registry.versions import alias_versions, versions
 from pipelines.steps import promote_models
+from pipelines.steps.approval import answered, question
 from pipelines.steps.candidates import base_hour, challenger_folder
 from pipelines.steps.challengers import Challenger
 from tests.pipelines.registry.made_up_loop import GATES, HOURS, USERS
@@ -62,6 +64,25 @@ def test_a_better_whole_goes_from_the_trial_to_production(loop):
     lift = next(found for found in read_metrics(settings, HOURS[4], "staging_lift"))
     assert lift.subject == begun.lineage and 0 < lift.low < lift.value and lift.n == USERS
     assert base_hour(settings, HOURS[5]) == HOURS[4], "the lineage goes on"
+
+
+def test_where_a_person_decides_a_winner_waits_and_its_evidence_is_told(loop):
+    plain = loop.settings
+    loop.settings = settings = plain.model_copy(update={"gates": plain.gates.model_copy(update={"approval": True})})
+    for number in range(1, 4):
+        loop.hour(number, lift=0.4)
+        assert question(settings) is None, "it has not won yet"
+    loop.hour(4, lift=0.4)
+    decided, won = loop.rows(4)
+    assert (decided.kind, decided.stage, won.stage) == ("refresh", "production", "staging")
+    assert "waits for a person: the DAG approve_release" in won.reasons[0] and question(plain) is None
+    asked = question(settings)
+    assert won.reasons[0] in asked and "| value in staging | 0." in asked and f"as {won.release_id} of hour {HOURS[4]}" in asked
+    row = answered(settings, True, "approve_release, anna")
+    assert (row.stage, row.lineage, row.decided_by) == ("production", won.lineage, "approve_release, anna")
+    assert row.reasons == (f"approved (promoted {won.release_id})",) and production_before(settings, row.since).release_id == row.release_id
+    with pytest.raises(UserError, match="no challenger waits for a person any more"):
+        answered(settings, True, "x")
 
 
 def test_a_worse_whole_ends_and_nothing_goes_on_from_what_it_had_learned(loop):
