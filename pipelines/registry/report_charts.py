@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Picture
 from pipelines.lake.metrics import Metric
 from pipelines.registry.figures import ABSTAIN, FAIL, INK, PASS, SERIES, gates_figure, new_picture
 from pipelines.registry.gates import AUDIT_ERROR, load_gates
-from pipelines.registry.releases import ReleaseRow
+from pipelines.registry.releases import MAIN, ReleaseRow
 from pipelines.registry.report_data import ReportData
 
 SHOWN_HOURS = 168
@@ -63,7 +63,7 @@ def hourly_charts(data: ReportData) -> list[Chart]:
 
 def gates_chart(release: ReleaseRow) -> Chart:
     """The gates of one decision."""
-    gates = load_gates(release.kind) if release.gates else []
+    gates = load_gates("refresh" if release.lineage == MAIN else "staging") if release.gates else []
     title = f"Gates of {release.release_id}, hour {release.hour}"
     return Chart(title, "Green passed, red failed, grey lacks evidence.", _address(gates_figure(release.gates, gates)))
 

@@ -91,3 +91,14 @@ def test_an_empty_root_says_so(settings, tmp_path):
     path = write_report(settings, tmp_path / "pages" / "report.html")
     assert path == tmp_path / "pages" / "report.html" and "No hour has run yet" in path.read_text()
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+
+
+def test_a_trial_that_was_judged_last_has_its_picture_too(root):
+    """Its gates are those of staging: a page of a root that stages anything."""
+    figure = Figure("AUC per user", "abstain", 0.01, -0.02, 0.03, -0.003, 4567)
+    trial = ReleaseRow(
+        "r000003", shift(FIRST, 2), {"encoder": "1", "ranker": "2", "policy": "1"}, "trial", "staging", "promote_models", shift(FIRST, 3),
+        end_of(shift(FIRST, 2)), lineage="trial-1", gates=(figure,), compared_with="r000001",
+    )  # fmt: skip
+    append_decision(root, trial, "r000001")
+    assert "Gates of r000003" in render(root, read_report(root), {})
