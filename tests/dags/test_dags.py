@@ -18,6 +18,7 @@ CHAIN = {
     "finetune_ranker": ("features", "ranker_candidate"),
     "refresh_policy": ("ranker_candidate", "policy_candidate"),
     "promote_models": ("policy_candidate", None),
+    "monitor_hour": ("scores", None),
     "example_downstream": ("scores", None),
 }
 
@@ -137,7 +138,7 @@ def test_every_task_has_retries_a_time_limit_and_its_pool(bag):
     pools = {name: task_of(dag).get("pool", "default_pool") for name, dag in bag["dags"].items()}
     assert pools == {
         "build_features": "spark", "score_users": "spark", "finetune_ranker": "gpu", "refresh_policy": "gpu", "promote_models": "gpu",
-        "example_downstream": "default_pool", "maintain_tables": "spark", "rebuild_hours": "spark",
+        "monitor_hour": "default_pool", "example_downstream": "default_pool", "maintain_tables": "spark", "rebuild_hours": "spark",
         "retrain_ranker": "default_pool", "roll_back_release": "spark", "stage_challenger": "gpu",
     }  # fmt: skip
     for name, dag in bag["dags"].items():
