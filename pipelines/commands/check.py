@@ -1,4 +1,4 @@
-"""Whether anything is damaged, and its repair."""
+"""Whether anything is damaged, and its repair; whether the loop holds its objectives."""
 
 import sys
 from contextlib import redirect_stdout
@@ -48,6 +48,19 @@ def verify(
             print(f"not checked  {what}")
         print(summary(result))
     if result.findings:
+        raise typer.Exit(1)
+
+
+@app.command("check-objectives", rich_help_panel=PANEL)
+def check_objectives(context: typer.Context) -> None:
+    """Compare tables' ages and the newest hour's figures with the objectives; a line for each broken one. Exit code 1: there is one."""
+    from pipelines.registry.alerts import alert_of
+    from pipelines.registry.objectives_now import objectives_now
+
+    judged = objectives_now(settings_of(context))
+    broken = [alert_of(one).text for one in judged if one.broken]
+    print("\n".join(broken) or (f"{len(judged)} objectives hold" if judged else "no hour has run yet: nothing to compare"))
+    if broken:
         raise typer.Exit(1)
 
 
