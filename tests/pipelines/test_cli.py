@@ -28,7 +28,7 @@ VERBS = (
 def recloop(home, *arguments, **environ):
     """The command in a process of its own, as installed."""
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "RECLOOP_HOME": str(home), "COLUMNS": "100"} | environ
-    command = [sys.executable, "-m", "pipelines.cli", *arguments]
+    command = [sys.executable, "-c", "from pipelines.cli import run; run()", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=env, cwd=home, check=False)
 
 
