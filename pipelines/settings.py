@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pipelines.errors import UserError
 from pipelines.hours import parse_hour
+from pipelines.objectives import Objectives
 
 CONFIG = Path(__file__).parent / "config"
 DOMAINS = ("ecommerce", "video", "social")
@@ -235,6 +236,7 @@ class Settings(_Section):
     policy: PolicySettings
     slates: Slates
     gates: Gates
+    objectives: Objectives
     attribution_h: dict[str, float]
     reward: Reward
 

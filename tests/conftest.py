@@ -6,6 +6,7 @@ from pathlib import Path
 import hypothesis
 import numpy as np
 import pytest
+import structlog
 import yaml
 
 from pipelines.settings import Settings, load_settings
@@ -14,6 +15,13 @@ START = "2026-11-10T08"
 
 hypothesis.settings.register_profile("recloop", deadline=None)  # a busy machine is no fault of an example
 hypothesis.settings.load_profile("recloop")
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """A command that runs in this process logs to the standard error of its test, which is closed when the next test logs."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Whether anything is damaged, and its repair."""
+"""Whether anything is damaged, and its repair; whether the loop holds its objectives."""
 
 import sys
 from contextlib import redirect_stdout
@@ -49,6 +49,19 @@ def verify(
         print(summary(result))
     if result.findings:
         raise typer.Exit(1)
+
+
+@app.command("check-objectives", rich_help_panel=PANEL)
+def check_objectives(context: typer.Context) -> None:
+    """Compare tables' ages and the newest hour's figures with the objectives; a line for each broken one. Exit code 1: there is one."""
+    from pipelines.registry.objectives_now import check_objectives as check
+
+    settings = settings_of(context)
+    try:
+        print(check(settings))
+    except UserError as error:  # of lines, for a mail by cron: the error of a command is one line
+        print(error)
+        raise typer.Exit(1) from None
 
 
 def _repair(settings: "Settings", damaged: list[str], dry_run: bool) -> None:

@@ -149,7 +149,7 @@ def report(
     context: typer.Context,
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("recloop-report.html"),
 ) -> None:
-    """Write a one-page report of releases, gates and learning curves."""
+    """Write a one-page report of learning curves, objectives and drift, releases and gates."""
     from pipelines.registry.report import write_report
 
     write_report(settings_of(context), output)

@@ -1,6 +1,6 @@
 """The ``metrics`` table: one row a figure, hour, subject and slice, replaced by name when its step runs again."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,11 +26,12 @@ class Metric:
     model_version: str | None = None
 
 
-def write_metrics(settings: Settings, hour: str, metrics: Sequence[Metric]) -> None:
-    """Replaces the hour's rows of these names, in one commit."""
-    if not metrics:
+def write_metrics(settings: Settings, hour: str, metrics: Sequence[Metric], also_without: Iterable[str] = ()) -> None:
+    """Replaces the hour's rows of these names, in one commit; of names in ``also_without`` even where there is no figure now."""
+    replaced = {metric.name for metric in metrics} | set(also_without)
+    if not replaced:
         return
-    names = ", ".join(f"'{name}'" for name in sorted({metric.name for metric in metrics}))
+    names = ", ".join(f"'{name}'" for name in sorted(replaced))
     rows: list[dict[str, Any]] = [asdict(metric) | {"hour": hour} for metric in metrics]
     replace_rows(settings, "metrics", rows, f"hour = '{hour}' AND name IN ({names})")
 

@@ -1,9 +1,9 @@
 """Tables by name: where they lie, how they are created, and the one way to read them.
 
-Every read of a table's rows goes through ``read_table``, ``read_batches`` or ``read_frame``.
+Every read of a table's rows goes through ``read_table``, ``read_fields``, ``read_batches`` or ``read_frame``.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +61,19 @@ def read_table(
     for column in younger:
         found = found.append_column(column, pa.nulls(len(found), TABLES[name].schema.field(column).type))
     return found.select(list(columns))
+
+
+def read_fields(settings: Settings, name: str, hour: str, version: int, fields: Mapping[str, tuple[str, ...]]) -> pa.Table:
+    """Of one hour, columns by new names, each a path into a nested column: of a struct no more is read than was asked for.
+
+    Columns that the contract got after this version are null.
+    """
+    dataset = hours_dataset(opened(settings, name, version), name, [hour])
+    known = {new: path for new, path in fields.items() if path[0] in dataset.schema.names}
+    found = dataset.to_table(columns={new: pc.field(*path) for new, path in known.items()}, filter=_condition([hour], None))
+    for new in fields.keys() - known.keys():
+        found = found.append_column(new, pa.nulls(len(found), TABLES[name].schema.field(fields[new][0]).type))
+    return found
 
 
 def read_batches(

@@ -16,7 +16,7 @@ from pipelines.local.summary import verdict
 from pipelines.registry.releases import PRODUCTION, ReleaseRow, all_releases, challenger_before
 from pipelines.settings import Settings
 
-STEPS = ("ingest", "build_features", "score_users", "finetune_ranker", "refresh_policy", "promote_models")
+STEPS = ("ingest", "build_features", "score_users", "monitor_hour", "finetune_ranker", "refresh_policy", "promote_models")
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""``recloop report``: one self-contained page of releases and why, figures by hour, the propensity audit, and what each step took."""
+"""``recloop report``: one self-contained page of figures by hour, objectives and drift, releases and why, and what each step took."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +12,7 @@ from pipelines.registry.model_card import TEMPLATES, fixed, number
 from pipelines.registry.releases import PRODUCTION
 from pipelines.registry.report_charts import SHOWN_HOURS, gates_chart, hourly_charts
 from pipelines.registry.report_data import ReportData, read_report
+from pipelines.registry.report_monitoring import read_monitoring
 from pipelines.settings import Settings
 
 _TILES = (  # title, metric, subject, slice
@@ -40,7 +41,8 @@ def render(settings: Settings, data: ReportData, urls: Mapping[str, str]) -> str
     return environment.get_template("report.html.j2").render(
         settings=settings, data=data, urls=urls, written=wall_clock(), releases=newest, in_force=in_force,
         outcomes=Counter(verdict(row) for row in newest), tiles=_tiles(data), charts=hourly_charts(data),
-        gates=gates_chart(judged) if judged else None, shown=SHOWN_HOURS, models=_model_links(settings, urls),
+        gates=gates_chart(judged) if judged else None, monitoring=read_monitoring(data), shown=SHOWN_HOURS,
+        models=_model_links(settings, urls),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure as Picture
 from pipelines.lake.metrics import Metric
 from pipelines.registry.figures import ABSTAIN, FAIL, INK, PASS, SERIES, gates_figure, new_picture
 from pipelines.registry.gates import AUDIT_ERROR, load_gates
-from pipelines.registry.releases import ReleaseRow
+from pipelines.registry.releases import MAIN, ReleaseRow
 from pipelines.registry.report_data import ReportData
 
 SHOWN_HOURS = 168
@@ -36,42 +36,43 @@ def hourly_charts(data: ReportData) -> list[Chart]:
     """One chart for each thing that the tables know of."""
     hours = data.hours[-SHOWN_HOURS:]
     made = [
-        _lines("What a slate is worth", "Expected reward by the simulated truth, of the slates drawn in each hour, with 95 % intervals.",
-               data.named("world_reward", "all"), hours, "reward a slate"),
-        _lines("What learning is worth", "The loop's reward less that of the first release: weights frozen, or counters too.",
-               {arm: points for arm, points in data.named("world_difference", "all").items() if arm.startswith("frozen")}, hours,
-               "loop less frozen", baseline=0.0),
-        _lines("AUC per user, test then train", "Each hour is predicted before it is learned. 0.5 is chance.",
-               data.named("prequential_auc_per_user", "all"), hours, "AUC per user"),
-        _lines("AUC per user by slice, test then train", "Production on cold and warm users and items, on surfaces and by further tasks.",
-               data.sliced("prequential_auc_per_user", "production"), hours, "AUC per user"),
-        _lines("Normalized entropy, test then train", "Log loss over that of the base rate: below 1 knows more, lower is better.",
-               data.named("prequential_normalized_entropy", "all"), hours, "normalized entropy"),
-        _lines("Propensity audit: mean weight", "Should be 1: the bar is 3 standard errors. Red: the hour's policy figures are invalid.",
-               data.named("propensity_mean_weight"), hours, "mean importance weight", reference=1.0),
-        _lines("Propensity audit: largest gap", "Logged against recomputed propensity; above the line the audit fails.",
-               data.named("propensity_max_error"), hours, "largest gap", limit=AUDIT_ERROR),
-        _lines("What a session is worth", "Observed: rewards of a user's slates in a row, discounted slate by slate, with 95 % intervals.",
-               data.named("session_return"), hours, "discounted reward a session"),
-        _bars("Events", "Records taken by each hour; those of a pass over several hours are shared among them.",
-              {"events": {h: float(n) for h, n in data.events.items()}}, hours, "events"),
-        _bars("Seconds by step", "Wall seconds of each hour's steps; a pass over several hours is shared among them.",
-              data.seconds, hours, "seconds"),
+        lines("What a slate is worth", "Expected reward by the simulated truth, of the slates drawn in each hour, with 95 % intervals.",
+              data.named("world_reward", "all"), hours, "reward a slate"),
+        lines("What learning is worth", "The loop's reward less that of the first release: weights frozen, or counters too.",
+              {arm: points for arm, points in data.named("world_difference", "all").items() if arm.startswith("frozen")}, hours,
+              "loop less frozen", baseline=0.0),
+        lines("AUC per user, test then train", "Each hour is predicted before it is learned. 0.5 is chance.",
+              data.named("prequential_auc_per_user", "all"), hours, "AUC per user"),
+        lines("AUC per user by slice, test then train", "Production on cold and warm users and items, on surfaces and by further tasks.",
+              data.sliced("prequential_auc_per_user", "production"), hours, "AUC per user"),
+        lines("Normalized entropy, test then train", "Log loss over that of the base rate: below 1 knows more, lower is better.",
+              data.named("prequential_normalized_entropy", "all"), hours, "normalized entropy"),
+        lines("Propensity audit: mean weight", "Should be 1: the bar is 3 standard errors. Red: the hour's policy figures are invalid.",
+              data.named("propensity_mean_weight"), hours, "mean importance weight", reference=1.0),
+        lines("Propensity audit: largest gap", "Logged against recomputed propensity; above the line the audit fails.",
+              data.named("propensity_max_error"), hours, "largest gap", limit=AUDIT_ERROR, log=True),
+        lines("What a session is worth", "Observed: rewards of a user's slates in a row, discounted slate by slate, with 95 % intervals.",
+              data.named("session_return"), hours, "discounted reward a session"),
+        bars("Events", "Records taken by each hour; those of a pass over several hours are shared among them.",
+             {"events": {h: float(n) for h, n in data.events.items()}}, hours, "events"),
+        bars("Seconds by step", "Wall seconds of each hour's steps; a pass over several hours is shared among them.",
+             data.seconds, hours, "seconds"),
     ]  # fmt: skip
     return [chart for chart in made if chart is not None]
 
 
 def gates_chart(release: ReleaseRow) -> Chart:
     """The gates of one decision."""
-    gates = load_gates(release.kind) if release.gates else []
+    gates = load_gates("refresh" if release.lineage == MAIN else "staging") if release.gates else []
     title = f"Gates of {release.release_id}, hour {release.hour}"
     return Chart(title, "Green passed, red failed, grey lacks evidence.", _address(gates_figure(release.gates, gates)))
 
 
-def _lines(
+def lines(
     title: str, caption: str, series: Mapping[str, Mapping[str, Metric]], hours: Sequence[str], unit: str,
-    reference: float | None = None, limit: float | None = None, baseline: float | None = None,
+    reference: float | None = None, limit: float | None = None, baseline: float | None = None, log: bool = False,
 ) -> Chart | None:  # fmt: skip
+    """A line a series with its intervals; None where no hour has any. Beyond ``limit`` is too much, ``reference`` is what should be."""
     hours = [hour for hour in hours if any(hour in points for points in series.values())]
     if not hours:
         return None
@@ -81,7 +82,7 @@ def _lines(
     for level, color in ((limit, FAIL), (reference, INK), (baseline, INK)):
         if level is not None:
             axis.axhline(level, color=color, lw=1)
-    if limit is not None:
+    if limit is not None and log:
         axis.set_yscale("symlog", linthresh=limit / 100)  # a gap of exactly 0 is the rule
     if len(series) > 1:
         axis.legend(frameon=False, fontsize=8, ncols=3, loc="upper center", bbox_to_anchor=(0.5, 1.22))
@@ -103,7 +104,8 @@ def _line(axis: Axes, points: Mapping[str, Metric], hours: Sequence[str], color:
     axis.fill_between(at, low, high, color=color, alpha=0.15, lw=0)
 
 
-def _bars(title: str, caption: str, series: Mapping[str, Mapping[str, float]], hours: Sequence[str], unit: str) -> Chart | None:
+def bars(title: str, caption: str, series: Mapping[str, Mapping[str, float]], hours: Sequence[str], unit: str) -> Chart | None:
+    """Bars on top of each other, a color a series; None where no hour has any."""
     hours = [hour for hour in hours if any(hour in points for points in series.values())]
     if not hours:
         return None
@@ -115,6 +117,7 @@ def _bars(title: str, caption: str, series: Mapping[str, Mapping[str, float]], h
         base += height
     if len(series) > 1:
         axis.legend(frameon=False, fontsize=8, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.28))
+    axis.yaxis.get_major_locator().set_params(integer=True)
     axis.set_ylabel(unit)
     _hour_axis(axis, hours)
     return Chart(title, caption, _address(picture))

@@ -9,11 +9,14 @@ from pipelines.lake import ledger
 from pipelines.lake.control import read_rows
 from pipelines.lake.ledger import LedgerRow
 from pipelines.lake.metrics import Metric
+from pipelines.registry.alerts import Judged
+from pipelines.registry.objectives_now import objectives_now
 from pipelines.registry.releases import ReleaseRow, all_releases
 from pipelines.settings import Settings
 
 STEPS = (
     "ingest", "build_examples", "build_features", "embed_items", "score_users", "finetune_ranker", "refresh_policy", "promote_models",
+    "monitor_hour",
 )  # fmt: skip
 
 
@@ -37,7 +40,10 @@ class StepTime:
 
 @dataclass(frozen=True)
 class ReportData:
-    """``events``: records taken by hour; ``seconds``: by step and hour; those of a pass over several hours are shared among them."""
+    """``events``: records taken by hour; ``seconds``: by step and hour; those of a pass over several hours are shared among them.
+
+    ``objectives``: as they stand while the report is written.
+    """
 
     releases: Sequence[ReleaseRow]
     metrics: Sequence[HourMetric]
@@ -45,6 +51,7 @@ class ReportData:
     seconds: dict[str, dict[str, float]]
     steps: Sequence[StepTime]
     failures: Sequence[LedgerRow]
+    objectives: Sequence[Judged]
 
     @property
     def hours(self) -> list[str]:
@@ -79,6 +86,7 @@ def read_report(settings: Settings) -> ReportData:
         seconds=_seconds(done),
         steps=[_step_time(step, rows) for step in _known_steps(rows)],
         failures=[row for row in rows if row.status == "failed"][::-1],
+        objectives=objectives_now(settings),
     )
 
 

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.errors import UserError
 from pipelines.lake import ledger
+from pipelines.lake.made_by import MADE_BY
 from pipelines.lake.tables import read_table
 from pipelines.steps.step import Attempt
 
@@ -11,11 +12,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from spark_jobs.catalogue import Catalogue
-
-MADE_BY = {
-    "items": "ingest", "item_embeddings": "embed_items", "query_embeddings": "embed_items", "training_examples": "build_examples",
-    "user_features": "build_features", "item_features": "build_features", "item_hour": "build_increments",
-}  # fmt: skip
 
 
 def input_version(current: Attempt, table: str) -> int:

@@ -18,6 +18,7 @@ CHAIN = {
     "finetune_ranker": ("features", "ranker_candidate"),
     "refresh_policy": ("ranker_candidate", "policy_candidate"),
     "promote_models": ("policy_candidate", "release_decision"),
+    "monitor_hour": ("scores", None),
     "example_downstream": ("scores", None),
 }
 
@@ -68,8 +69,10 @@ def timetable(dag: dict) -> tuple[str, dict]:
 
 def test_no_import_errors_and_each_file_is_named_after_its_dag(bag):
     assert bag["errors"] == {}
-    by_hand = {"approve_release", "maintain_tables", "rebuild_hours", "retrain_ranker", "roll_back_release", "stage_challenger"}
-    assert set(bag["dags"]) == {path.stem for path in FILES} == {*CHAIN, *by_hand}
+    others = {
+        "approve_release", "check_objectives", "maintain_tables", "rebuild_hours", "retrain_ranker", "roll_back_release", "stage_challenger",
+    }  # fmt: skip
+    assert set(bag["dags"]) == {path.stem for path in FILES} == {*CHAIN, *others}
 
 
 def test_each_file_parses_within_a_second_and_imports_nothing_heavy(bag):
@@ -116,6 +119,13 @@ def test_maintenance_runs_once_a_day_or_by_hand(bag):
     assert (kind, values.get("expression")) == (("CronTriggerTimetable", "45 3 * * *") if daily else ("NullTimetable", None))
 
 
+def test_objectives_are_checked_by_the_clock_where_hours_come_by_it(bag):
+    """Not by an asset: a loop that stands still emits none."""
+    kind, values = timetable(bag["dags"]["check_objectives"])
+    hourly = bag["schedule"] == "hourly"
+    assert (kind, values.get("expression")) == (("CronTriggerTimetable", "50 * * * *") if hourly else ("NullTimetable", None))
+
+
 def test_a_full_retrain_runs_once_a_week_or_by_hand_and_changes_the_lineage_only_where_asked(bag):
     dag = bag["dags"]["retrain_ranker"]
     kind, values = timetable(dag)
@@ -142,8 +152,8 @@ def test_every_task_has_retries_a_time_limit_and_its_pool(bag):
     pools = {name: task.get("pool", "default_pool") for name, dag in bag["dags"].items() for task in tasks_of(dag)}
     assert pools == {
         "build_features": "spark", "score_users": "spark", "finetune_ranker": "gpu", "refresh_policy": "gpu", "promote_models": "gpu",
-        "example_downstream": "default_pool", "maintain_tables": "spark", "rebuild_hours": "spark",
-        "retrain_ranker": "default_pool", "roll_back_release": "spark", "stage_challenger": "gpu",
+        "monitor_hour": "default_pool", "example_downstream": "default_pool", "maintain_tables": "spark", "rebuild_hours": "spark",
+        "retrain_ranker": "default_pool", "roll_back_release": "spark", "stage_challenger": "gpu", "check_objectives": "default_pool",
         "approve_release": "default_pool",
     }  # fmt: skip
     for name, task in ((name, task) for name, dag in bag["dags"].items() for task in tasks_of(dag)):

@@ -123,3 +123,16 @@ def test_the_bootstrap_interval_is_as_wide_as_theory_says_for_user_means():
 def test_an_unknown_bootstrap_metric_is_named(rows):
     with pytest.raises(ValueError, match="no user bootstrap for metric 'auc'"):
         metrics.user_bootstrap_difference(rows[0], rows[1], rows[1], rows[3], "auc")
+
+
+def test_concentration_by_hand():
+    assert [metrics.gini(np.array(of)) for of in ([1, 1, 1, 1], [0, 0, 0, 5], [1, 3])] == pytest.approx([0, 0.75, 0.25])
+    assert np.isnan(metrics.gini(np.zeros(3)))
+
+
+def test_an_interval_over_users_knows_that_a_users_rows_are_alike():
+    values = np.array([1.0, 2.0, 4.0, 5.0])
+    mean, low, high = metrics.mean_of_clusters(values, np.arange(4))
+    assert (mean, high - mean) == pytest.approx((3.0, 1.96 * values.std(ddof=1) / 2)) and low == pytest.approx(2 * mean - high)
+    assert metrics.mean_of_clusters(np.tile(values, 3), np.tile(np.arange(4), 3)) == pytest.approx((mean, low, high))
+    assert metrics.mean_of_clusters(values, np.zeros(4)) == (3.0, -np.inf, np.inf)

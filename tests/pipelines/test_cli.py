@@ -12,19 +12,23 @@ from pipelines import cli
 from pipelines.clock import wall_clock
 from pipelines.commands import look
 from pipelines.hours import hour_of, shift
+from pipelines.lake import ledger
+from pipelines.lake.ledger import LedgerRow
+from pipelines.settings import load_settings
 
 ROOT = Path(__file__).parents[2]
+AGES = "{slate_decisions: 9, slate_log: 9, scores: 9}"
 VERBS = (
     "demo", "up", "down", "hour", "backfill", "rebuild", "maintain", "status", "top", "demo-data", "simulate", "report", "verify",
     "doctor", "import", "quarantine", "export", "hold", "impact", "init", "evaluate", "search", "adapt-encoder", "use-encoder",
-    "retrain", "tune", "transfer", "ope", "explain", "releases", "stage", "promote", "reject", "rollback",
+    "retrain", "tune", "transfer", "ope", "explain", "releases", "stage", "promote", "reject", "rollback", "check-objectives",
 )  # fmt: skip
 
 
 def recloop(home, *arguments, **environ):
     """The command in a process of its own, as installed."""
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "RECLOOP_HOME": str(home), "COLUMNS": "100"} | environ
-    command = [sys.executable, "-m", "pipelines.cli", *arguments]
+    command = [sys.executable, "-c", "from pipelines.cli import run; run()", *arguments]
     return subprocess.run(command, capture_output=True, text=True, env=env, cwd=home, check=False)
 
 
@@ -153,3 +157,16 @@ def test_the_status_of_an_empty_root_is_json_for_scripts(home):
     status = json.loads(done.stdout)
     assert (status["home"], status["scores"], status["in_force"]) == (str(home), None, None)
     assert {step["step"] for step in status["steps"]} >= {"build_features", "score_users", "promote_models"}
+
+
+def test_objectives_that_are_broken_are_lines_and_exit_code_1(home):
+    done = recloop(home, "check-objectives")
+    assert (done.returncode, done.stdout) == (0, "no hour has run yet: nothing to compare\n")
+    settings, hour = load_settings(home, {}), shift(hour_of(wall_clock()), -5)
+    ledger.write_rows(settings, [LedgerRow(hour, "score_users", "done", "code", wall_clock(), wall_clock())])
+    broken, held = recloop(home, "check-objectives"), recloop(home, "check-objectives", RECLOOP__OBJECTIVES__FRESHNESS_H=AGES)
+    assert broken.returncode == 1 and broken.stderr == ""
+    lines = broken.stdout.splitlines()
+    assert [line.split(" is ")[0] for line in lines] == ["age of slate_decisions", "age of slate_log", "age of scores"]
+    assert all("objective at most 2 h: `recloop status`" in line for line in lines)
+    assert (held.returncode, held.stdout) == (0, "3 objectives hold\n")

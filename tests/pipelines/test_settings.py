@@ -17,6 +17,11 @@ def test_each_later_source_wins_key_by_key(tmp_path):
     assert (found.seed, found.slates.size, found.slates.candidates, found.slates.surface) == (8, 6, 50, "home")
 
 
+def test_one_tables_objective_changes_alone_and_null_takes_it_away(tmp_path):
+    found = load_settings(write(tmp_path, "objectives: {freshness_h: {scores: 6, feedback: null}}"), {}).objectives.freshness_h
+    assert (found["scores"], found["feedback"], found["user_features"]) == (6, None, 2)
+
+
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_every_domain_is_whole(tmp_path, domain):
     found = load_settings(tmp_path, {"RECLOOP__DOMAIN": domain})
@@ -52,6 +57,14 @@ def test_the_root_is_the_argument_else_the_environment_else_here(tmp_path, monke
             "lake: {sources: [{kind: items, topic: x, brokers: a}, {kind: items, topic: x, brokers: b}]}",
             "two topics land as x; give one of them another name",
         ),
+        (
+            "objectives: {freshness_h: {score: 2}}",
+            r"objectives.freshness_h.score\S*: .*no hour writes this table; legal keys here: feedback, .*scores.*found 'score'",
+        ),
+        ("objectives: {freshness_h: {scores: 0}}", "objectives.freshness_h.scores: .*greater than 0; found 0"),
+        ("objectives: {freshness: {scores: 2}}", "unknown key objectives.freshness; legal keys here: coverage, freshness_h, .*webhook"),
+        ("objectives: {coverage: 30}", "objectives.coverage: .*less than or equal to 1; found 30"),
+        ("objectives: {webhook: hooks.example.com}", "objectives.webhook: .*https.*found 'hooks.example.com'"),
         ("airflow: {schedule: daily}", "airflow.schedule: .*'hourly' or 'manual'.*found 'daily'"),
     ],
 )

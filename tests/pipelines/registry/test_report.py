@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.clock import wall_clock
 from pipelines.hours import end_of, shift
 from pipelines.lake import ledger
 from pipelines.lake.ledger import LedgerRow
@@ -91,3 +92,53 @@ def test_an_empty_root_says_so(settings, tmp_path):
     path = write_report(settings, tmp_path / "pages" / "report.html")
     assert path == tmp_path / "pages" / "report.html" and "No hour has run yet" in path.read_text()
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
+
+
+@pytest.fixture
+def monitored(root):
+    """Two hours that were looked at; the clock says that scores are old, and a figure has a name that a page must not run."""
+    hostile, second = "user <img src=x>", shift(FIRST, 1)
+    ledger.write_rows(root, [done("score_users", FIRST, 3), done("monitor_hour", FIRST, 1), done("monitor_hour", second, 1)])
+    for hour, fallbacks in ((FIRST, 0.2), (second, 0.7)):
+        states = [Metric("objective_broken", "share of fallbacks (users)", float(fallbacks > 0.5)), Metric("drift_found", "all", 1.0, n=2)]
+        drift = [
+            Metric(name, subject, value, n=80, slice="last 24 hours")
+            for subject, excess, p_value in ((hostile, 0.31, 1e-9), ("label click", -0.002, 0.8))
+            for name, value in (("drift_psi", excess), ("drift_p_value", p_value))
+        ]  # fmt: skip
+        served = [Metric("coverage", "scores", 0.12), Metric("reward_a_slate", "log", 0.4, 0.3, 0.5, 80)]
+        write_metrics(root, hour, [Metric("share_of_fallbacks", "users", fallbacks, n=80), *states, *drift, *served])
+    return root
+
+
+def test_objectives_and_drift_are_a_section_with_pictures_first(monitored):
+    page = render(monitored, read_report(monitored), {})
+    section = page[page.index("<h2>Objectives and drift</h2>") : page.index("<h2>Releases, newest first")]
+    titles = re.findall(r"<figcaption><b>([^<]+)</b>", section)
+    assert titles == ["Broken objectives", "Drift", "What users did with their slates", "What is recommended"]
+    assert "in each hour: share of fallbacks (users)." in section
+    assert "1 of 2 figures of its users have drifted" in section and "beside the last 24 hours" in section
+    assert "user &lt;img src=x&gt;" in section and "<img src=x>" not in page
+    table = section[section.index("<table>") :]
+    rows = [re.sub(r"<[^>]+>|\s+", " ", row).split() for row in table.split("<tr>")[2:]]
+    assert [row[:3] for row in rows if "broken" in row][-1] == ["share", "of", "fallbacks"]
+    assert f"broken since {shift(FIRST, 1)}" in table and "70.0%" in table and "at most 50.0%" in table
+    assert section.index("<figure>") < section.index("<table>")
+
+
+def test_a_broken_age_is_seen_without_an_hour_that_looked_at_it(monitored):
+    """The loop of this root stands still since the hours that were written: the section says so by the clock."""
+    (age,) = [one for one in read_report(monitored).objectives if one.objective == "age of scores"]
+    assert age.broken == (wall_clock() - end_of(FIRST) > timedelta(hours=2))
+    assert "age of scores" in render(monitored, read_report(monitored), {})
+
+
+def test_a_trial_that_was_judged_last_has_its_picture_too(root):
+    """Its gates are those of staging: a page of a root that stages anything."""
+    figure = Figure("AUC per user", "abstain", 0.01, -0.02, 0.03, -0.003, 4567)
+    trial = ReleaseRow(
+        "r000003", shift(FIRST, 2), {"encoder": "1", "ranker": "2", "policy": "1"}, "trial", "staging", "promote_models", shift(FIRST, 3),
+        end_of(shift(FIRST, 2)), lineage="trial-1", gates=(figure,), compared_with="r000001",
+    )  # fmt: skip
+    append_decision(root, trial, "r000001")
+    assert "Gates of r000003" in render(root, read_report(root), {})
