@@ -70,7 +70,8 @@ def timetable(dag: dict) -> tuple[str, dict]:
 def test_no_import_errors_and_each_file_is_named_after_its_dag(bag):
     assert bag["errors"] == {}
     others = {
-        "approve_release", "check_objectives", "maintain_tables", "rebuild_hours", "retrain_ranker", "roll_back_release", "stage_challenger",
+        "approve_release", "check_objectives", "maintain_tables", "rebuild_hours", "retrain_ranker", "roll_back_release",
+        "stage_challenger",
     }  # fmt: skip
     assert set(bag["dags"]) == {path.stem for path in FILES} == {*CHAIN, *others}
 
