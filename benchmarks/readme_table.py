@@ -20,8 +20,7 @@ def _row(result: dict) -> str:
     elif "difference" in result:
         measured = f"{result['ours']:.2f} against {result['peer']:.2f} ({result['peer_name']}): {result['difference']:+.3f} "
         measured += f"[{result['low']:.3f}, {result['high']:.3f}], {result['unit']}, {result['slates']:,} slates of {result['hours']} hours"
-        others = {arm: found["reward"] for arm, found in result["arms"].items() if arm not in ("loop", "frozen_all")}
-        measured += "; " + ", ".join(f"{arm.replace('_', ' ')} {reward:.2f}" for arm, reward in others.items())
+        measured += "; " + ", ".join(_arm(arm, found) for arm, found in result["arms"].items() if arm not in ("loop", "frozen_all"))
         goal = f"above {result['goal']:.0f}"
     elif "gain" in result:
         measured = f"{result['ours']:.4f} against {result['peer']:.4f}: {result['gain']:+.4f} "
@@ -42,6 +41,14 @@ def _row(result: dict) -> str:
         measured += f"{result['cores']} cores; scores after {result['scores_s']:.0f} s"
         goal = f"at most {result['limit']:.0f} {result['unit']}"
     return f"| {result['claim']} | {measured} | {goal} | {'yes' if result['met'] else 'no'} |"
+
+
+def _arm(name: str, found: dict) -> str:
+    """An arm's reward; of those that a system may be, what the loop is worth more."""
+    reward = f"{name.replace('_', ' ')} {found['reward']:.2f}"
+    if name not in ("frozen_weights", "popularity") or "loop_minus_arm" not in found:
+        return reward
+    return f"{reward} (loop {found['loop_minus_arm']:+.3f} [{found['low']:.3f}, {found['high']:.3f}])"
 
 
 if __name__ == "__main__":

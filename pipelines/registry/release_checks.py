@@ -6,16 +6,16 @@ from pipelines.lake.verify.findings import Findings
 from pipelines.registry.client import RegistryDown
 from pipelines.registry.flavors import KINDS
 from pipelines.registry.release_files import MODELS, wrong_model
-from pipelines.registry.releases import PRODUCTION, STAGING, ReleaseRow, all_releases, release_folder
+from pipelines.registry.releases import PRODUCTION, ReleaseRow, all_releases, challenger_before, release_folder
 from pipelines.registry.versions import versions
 from pipelines.settings import Settings
 
 
 def check_releases(found: Findings, settings: Settings) -> None:
-    """Every release that is or was in force or in staging can be loaded; all versions are registered, where MLflow answers."""
-    rows = all_releases(settings)
+    """Every release that is or was in force, and what is in staging, can be loaded; all versions are registered, where MLflow answers."""
+    rows, challenger = all_releases(settings), challenger_before(settings)
     for row in rows:
-        if row.stage in (PRODUCTION, STAGING):
+        if row.stage == PRODUCTION or (challenger is not None and row.release_id == challenger.release_id):
             _check_folder(found, settings, row)
     try:
         _check_versions(found, settings, rows)

@@ -42,7 +42,7 @@ from pipelines.steps.candidates import (
 from pipelines.steps.embed_items import encoder_spec
 from pipelines.steps.moves import ended_beside
 from pipelines.steps.retrains import forgetting_figures
-from pipelines.steps.staging import Decided, StagingStep, measured_figures
+from pipelines.steps.staging import Decided, StagingStep, measured_figures, prune_staging
 from pipelines.steps.step import Attempt, Outcome, attempt, check_follows, settled, writer_lock
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def _promote(current: Attempt) -> Outcome:
         with current.stage("publish"):
             _publish(settings, decided, tracked)
     prune_candidates(settings, hour)
+    prune_staging(settings, hour)
     row, *beside = decided
     said = [f"{row.release_id} {row.stage}: {'; '.join(row.reasons)}" for row in (row, *beside)]
     return current.record("done", "; ".join(said), release_id=row.release_id, challenger_id=beside[0].release_id if beside else None)

@@ -4,6 +4,7 @@ A trial is the lineage's whole update. What production showed can tell how good 
 only in part; the whole is then shown to a share of the users, and judged by what they do.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -40,6 +41,7 @@ from pipelines.registry.staging import (
     load_rules,
     power_sentence,
 )
+from pipelines.settings import Settings
 from pipelines.steps.arm_rewards import read_evidence, read_lately
 from pipelines.steps.candidates import CHALLENGER, POLICY, RANKER, challenger_folder
 from pipelines.steps.catalogue import input_version
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 
 LIFT = "staging_lift"  # of a lineage: its reward less production's, as a share of production's
 GUARDED = "guard_lift"  # production's reward less that of what was displaced, as a share of the latter's
+KEPT_H = 168  # hours; as long as feature versions are kept, a slate's score can be explained by its models
 POWER_H = 24  # hours whose slates tell how long a trial takes
 _ENDINGS = {"lost": REJECTED, "invalid": REJECTED, "futile": ABSTAINED}
 
@@ -120,7 +123,7 @@ class StagingStep:
         why = decision.reason
         if decision.ending in _ENDINGS:
             return _ENDINGS[decision.ending], why
-        if guard is not None and guard.verdict == "reject" and shown_worse(guard.figures, load_gates("staging")):
+        if guard is not None and _is_broken(guard):
             return REJECTED, f"{'; '.join(guard.reasons)}; {why}"
         if decision.ending is None:
             return STAGING, why
@@ -145,7 +148,7 @@ class StagingStep:
         if guard is None or holds(settings, "promotions"):
             return None
         own = waiting(settings)
-        if own is not None and guard.verdict == "reject" and shown_worse(guard.figures, load_gates("staging")):
+        if own is not None and _is_broken(guard):
             why = f"was never shown: {'; '.join(guard.reasons)}"
             return Decided(self._row(own.kind, own.lineage, REJECTED, why, guard.figures, self._registered(own.lineage)), self._models())
         if guard.verdict != "promote":
@@ -213,6 +216,21 @@ class StagingStep:
             since=shift(self.hour, 1), decided_at=now(self.current.settings, self.hour), lineage=lineage,
             reasons=(f"{lineage} {why}",), gates=tuple(gates), compared_with=self.champion.release_id,
         )  # fmt: skip
+
+
+def prune_staging(settings: Settings, hour: str) -> None:
+    """Removes the models of versions that were in staging more than KEPT_H hours ago; production never needs them."""
+    running, oldest = challenger_before(settings), shift(hour, -KEPT_H)
+    for row in all_releases(settings):
+        if row.stage == STAGING and row.hour < oldest and (running is None or row.release_id != running.release_id):
+            shutil.rmtree(release_folder(settings, row.release_id), ignore_errors=True)
+
+
+def _is_broken(guard: Decision) -> bool:
+    """Whether a version is shown to be worse, and not only to show other slates than it may: the next version may show others."""
+    gates = [gate for gate in load_gates("staging") if gate.side != "value" or gate.figure == "finite"]
+    failed = [figure for figure in guard.figures if figure.outcome == "fail" and figure.gate in {gate.name for gate in gates}]
+    return bool(failed) and shown_worse(failed, gates)
 
 
 def measured_figures(figures: Sequence[Metric], *subjects: str) -> dict[str, Measured]:

@@ -7,6 +7,7 @@ import pytest
 
 from models.artifacts import load_ranker
 from pipelines.errors import UserError
+from pipelines.hours import shift
 from pipelines.lake import ledger
 from pipelines.lake.holds import hold
 from pipelines.lake.metrics import read_metrics
@@ -25,6 +26,7 @@ from pipelines.steps import promote_models
 from pipelines.steps.approval import answered, question
 from pipelines.steps.candidates import base_hour, challenger_folder
 from pipelines.steps.challengers import Challenger
+from pipelines.steps.staging import prune_staging
 from tests.pipelines.registry.made_up_loop import GATES, HOURS, USERS
 
 pytestmark = [pytest.mark.services, pytest.mark.filterwarnings("ignore")]
@@ -122,8 +124,13 @@ def test_a_version_that_its_gates_refuse_is_neither_shown_nor_promoted_and_a_bro
     before = loop.rows(3)[1]
     assert kept.stage == "staging" and kept.versions == before.versions and "not promoted yet: AUC per user" in kept.reasons[0]
     assert same_weights(release_folder(settings, kept.release_id), release_folder(settings, before.release_id))
-    loop.hour(5, lift=0.4, gates=GATES | {"finite": (0.0, 0.0, 0.0, 1)})
-    assert loop.rows(5)[1].stage == "rejected" and challenger_before(settings) is None
+    loop.hour(5, lift=0.4, gates=GATES | {"exposure_ratio": (1.26, 1.26, 1.26, 2_000)})
+    assert loop.rows(5)[1].stage == "staging" and loop.rows(5)[1].versions == before.versions, "other slates than it may show are no proof"
+    loop.hour(6, lift=0.4, gates=GATES | {"finite": (0.0, 0.0, 0.0, 1)})
+    assert loop.rows(6)[1].stage == "rejected" and challenger_before(settings) is None
+    prune_staging(settings, shift(HOURS[4], 168))
+    left = {row.hour for row in all_releases(settings) if row.stage == "staging" and release_folder(settings, row.release_id).exists()}
+    assert left == {HOURS[4], HOURS[5]}, "a week of them is kept"
 
 
 def wait(settings, kind, lineage, source):
