@@ -34,9 +34,9 @@ with DAG("approve_release", schedule=SCHEDULE, **dag_arguments(__doc__, "data-sc
     def answer(ti=None):
         from pipelines.steps.approval import answered
 
-        said = ti.xcom_pull(task_ids="ask")
-        who = (said["responded_by_user"] or {}).get("name", "nobody, in time")
-        row = answered(load_settings(), said["chosen_options"] == ["Approve"], f"approve_release, {who}")
+        yes = ti.xcom_pull(task_ids="ask")  # of a no nothing is kept: Airflow's audit log knows who said it, or that nobody did in time
+        who = f", {yes['responded_by_user']['name']}" if yes else ""
+        row = answered(load_settings(), yes is not None, f"approve_release{who}")
         return f"{row.release_id} {row.stage}: {'; '.join(row.reasons)}"
 
     @task(execution_timeout=timedelta(minutes=1))

@@ -70,15 +70,14 @@ def print_status(console: Console, status: Status) -> None:
 
 
 def print_releases(console: Console, rows: Sequence[ReleaseRow]) -> None:
-    """A row a decision or move."""
-    table = plain_table("", "release", "hour", "since", "kind", "lineage", "stage", "encoder, ranker, policy", "by", "why")
+    """Two lines a decision or move: what it is, then why."""
     for row in rows:
-        versions = " ".join(f"v{row.versions[kind]}" for kind in ("encoder", "ranker", "policy"))
-        table.add_row(
-            row.release_id, row.hour, row.since, row.kind, row.lineage, Text(row.stage, _STYLES.get(verdict(row), "")), versions,
-            row.decided_by, Text("; ".join(row.reasons)),
-        )  # fmt: skip
-    console.print(table)
+        versions = ", ".join(f"{kind} v{row.versions[kind]}" for kind in ("encoder", "ranker", "policy"))
+        stage = Text(f"{row.stage:<10}", _STYLES.get(verdict(row), ""))
+        about = f"  {row.kind} of {row.lineage}, hour {row.hour}, since {row.since}; {versions}; by {row.decided_by}"
+        console.print(Text(f"{row.release_id}  ").append(stage).append(about), soft_wrap=True)
+        for reason in row.reasons:
+            console.print(Text(f"         {reason}"), soft_wrap=True)
 
 
 def _rewards(hours: Sequence[HourSummary]) -> Table:
