@@ -113,23 +113,24 @@ def tracked_run(settings: Settings, step: str, hour: str, tags: Mapping[str, str
 
 
 def _start(settings: Settings, step: str, hour: str, tags: Mapping[str, str]) -> Run:
-    experiment_id = call(settings, lambda client: _experiment(client, f"recloop-{settings.domain}"))
+    experiment = call(settings, lambda client: experiment_id(client, settings))
     all_tags = run_tags(settings, step, hour) | dict(tags)
-    created = call(settings, lambda client: client.create_run(experiment_id, tags=all_tags, run_name=f"{step} {hour}"))
+    created = call(settings, lambda client: client.create_run(experiment, tags=all_tags, run_name=f"{step} {hour}"))
     unfinished = f"attributes.status = 'RUNNING' and tags.step = '{step}' and tags.root = '{all_tags['root']}'"
-    for left in call(settings, lambda client: client.search_runs([experiment_id], unfinished)):
+    for left in call(settings, lambda client: client.search_runs([experiment], unfinished)):
         if left.info.run_id != created.info.run_id:
-            Run(settings, left.info.run_id, experiment_id).end("KILLED")
-    return Run(settings, created.info.run_id, experiment_id, all_tags)
+            Run(settings, left.info.run_id, experiment).end("KILLED")
+    return Run(settings, created.info.run_id, experiment, all_tags)
 
 
-def _experiment(client: "MlflowClient", name: str) -> str:
-    """Id of the experiment, which is created where it is missing."""
+def experiment_id(client: "MlflowClient", settings: Settings) -> str:
+    """Id of the domain's experiment, which is created where it is missing. Raises UserError for one that is deleted."""
+    name = f"recloop-{settings.domain}"
     found = client.get_experiment_by_name(name)
     if found is None:
         with unless_exists():
             return str(client.create_experiment(name, tags={"mlflow.note.content": _ABOUT}))
-        return _experiment(client, name)
+        return experiment_id(client, settings)
     if found.lifecycle_stage != "active":
         raise UserError(f"MLflow experiment {name} is deleted; bring it back: `mlflow experiments restore -x {found.experiment_id}`")
     return str(found.experiment_id)

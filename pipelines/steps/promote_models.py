@@ -60,6 +60,7 @@ def run(settings: Settings, hour: str) -> Outcome:
 
 
 def _promote(current: Attempt) -> Outcome:
+    from pipelines.registry.lineage_run import log_hour
     from pipelines.registry.runs import tracked_run
 
     settings, hour = current.settings, current.hours[-1]
@@ -73,6 +74,7 @@ def _promote(current: Attempt) -> Outcome:
         decided = [row for row in all_releases(settings) if row.hour == hour and row.decided_by == STEP]
         with current.stage("publish"):
             _publish(settings, decided, tracked)
+            log_hour(settings, hour, read_metrics(settings, hour))
     prune_candidates(settings, hour)
     prune_staging(settings, hour)
     row, *beside = decided
