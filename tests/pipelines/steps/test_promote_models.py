@@ -11,7 +11,7 @@ from pipelines.lake.ledger import LedgerRow, write_rows
 from pipelines.lake.metrics import Metric, write_metrics
 from pipelines.registry.release_files import install
 from pipelines.registry.releases import ReleaseRow, append_decision, release_folder
-from pipelines.steps.candidates import candidate_folder
+from pipelines.steps.candidates import candidate_folder, note_champion
 from pipelines.steps.promote_models import _judged, _models
 
 START = "2026-11-10T08"
@@ -35,6 +35,7 @@ def champion(settings):
     versions = {"encoder": "1", "ranker": "1", "policy": "1"}
     row = ReleaseRow("r000001", START, versions, "bootstrap", "production", "promote_models", START, end_of(START))
     append_decision(settings, row, None)
+    note_champion(settings, HOUR, row.release_id)
     return row
 
 
