@@ -10,10 +10,10 @@ from pipelines.settings import Settings
 from pipelines.steps import moves
 
 
-def waits(row: ReleaseRow | None) -> bool:
+def waits(row: ReleaseRow) -> bool:
     """Whether nothing but a person keeps this challenger from production."""
-    passed = row is not None and all(figure.outcome == "pass" for figure in row.gates)
-    return passed and row is not None and any(figure.gate == VALUE for figure in row.gates)
+    outcomes = {figure.gate: figure.outcome for figure in row.gates}
+    return VALUE in outcomes and set(outcomes.values()) == {"pass"}
 
 
 def question(settings: Settings) -> str | None:

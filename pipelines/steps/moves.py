@@ -53,9 +53,8 @@ def promote(settings: Settings, name: str, reason: str, override: bool = False, 
             now(settings, hour), lineage=found.lineage, reasons=(f"{reason} (promoted {found.release_id})", *passed_over),
             gates=found.gates, compared_with=champion.release_id,
         )  # fmt: skip
-        ended = [] if found.lineage != MAIN else ended_beside(settings, row, "production was moved by hand")
         install(release_folder(settings, row.release_id), _models(settings, found), row.release_id)
-        append_decision(settings, row, champion.release_id, ended)
+        append_decision(settings, row, champion.release_id)
     return published(settings, row)
 
 
