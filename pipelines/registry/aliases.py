@@ -1,7 +1,9 @@
-"""MLflow's aliases follow the table of releases, and are mended from it whatever was killed between the two."""
+"""MLflow's aliases and tags follow the table of releases, and are mended from it whatever was killed between the two."""
 
-from pipelines.registry.releases import challenger_before, newest_production
-from pipelines.registry.versions import drop_alias, set_aliases
+from collections.abc import Sequence
+
+from pipelines.registry.releases import ReleaseRow, challenger_before, newest_production
+from pipelines.registry.versions import drop_alias, set_aliases, tag_version
 from pipelines.settings import Settings
 
 
@@ -13,3 +15,10 @@ def follow_releases(settings: Settings) -> None:
         set_aliases(settings, challenger.versions, "staging")
     else:
         drop_alias(settings, "staging")
+
+
+def tag_decision(settings: Settings, row: ReleaseRow, kinds: Sequence[str] = ("ranker", "policy")) -> None:
+    """Tells on each version what was decided and why."""
+    tags = {"decision": row.stage, "release_id": row.release_id, "reasons": "; ".join(row.reasons)}
+    for kind in kinds:
+        tag_version(settings, kind, row.versions[kind], tags)

@@ -141,13 +141,10 @@ def ended_beside(settings: Settings, row: ReleaseRow, why: str) -> list[ReleaseR
 
 def published(settings: Settings, row: ReleaseRow) -> ReleaseRow:
     """Aliases and tags follow. Raises RegistryDown: then the row stands, and the next hour's decision mends them."""
-    from pipelines.registry.aliases import follow_releases
-    from pipelines.registry.versions import tag_version
+    from pipelines.registry.aliases import follow_releases, tag_decision
 
     follow_releases(settings)
-    tags = {"decision": row.stage, "release_id": row.release_id, "reasons": "; ".join(row.reasons)}
-    for kind in (RANKER, POLICY):
-        tag_version(settings, kind, row.versions[kind], tags)
+    tag_decision(settings, row)
     return row
 
 

@@ -160,9 +160,8 @@ def _models(settings: Settings, hour: str, champion: ReleaseRow | None, with_pol
 
 def _publish(settings: Settings, rows: Sequence[ReleaseRow], tracked: "Run") -> None:
     """Tells the registry: the gates as a figure, aliases of what is served, and on each version what was decided and why."""
-    from pipelines.registry.aliases import follow_releases
+    from pipelines.registry.aliases import follow_releases, tag_decision
     from pipelines.registry.figures import gates_figure
-    from pipelines.registry.versions import tag_version
 
     decision = rows[0]
     tracked.params({"release_id": decision.release_id, "compared_with": decision.compared_with, **decision.versions})
@@ -172,6 +171,4 @@ def _publish(settings: Settings, rows: Sequence[ReleaseRow], tracked: "Run") -> 
     for row in rows:
         name, kind = ("gates", "refresh") if row.lineage == MAIN else ("staging", "staging")
         tracked.figure(name, gates_figure(row.gates, load_gates(kind)))
-        tags = {"decision": row.stage, "release_id": row.release_id, "reasons": "; ".join(row.reasons)}
-        for model in (RANKER, POLICY):
-            tag_version(settings, model, row.versions[model], tags)
+        tag_decision(settings, row)

@@ -120,12 +120,9 @@ def _finished_hour(settings: Settings) -> str:
 
 
 def _published(settings: Settings, row: ReleaseRow, encoder_path: str | None) -> ReleaseRow:
-    from pipelines.registry.aliases import follow_releases
-    from pipelines.registry.versions import tag_version
+    from pipelines.registry.aliases import follow_releases, tag_decision
 
     name_encoder(settings, encoder_path)
     follow_releases(settings)
-    tags = {"decision": row.stage, "release_id": row.release_id, "reasons": "; ".join(row.reasons)}
-    for kind in (ENCODER, RANKER):
-        tag_version(settings, kind, row.versions[kind], tags)
+    tag_decision(settings, row, (ENCODER, RANKER))
     return row
