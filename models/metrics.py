@@ -4,6 +4,7 @@ Letters: n rows. Labels count as positive from 0.5 up where a metric needs class
 """
 
 from collections.abc import Callable
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -81,10 +82,12 @@ def calibration_slope(labels: Array, probabilities: Array) -> float:
     return logistic_fit(np.log(p) - np.log1p(-p), labels)[1]
 
 
-def calibration_slope_interval(labels: Array, probabilities: Array, user: NDArray[np.int64]) -> tuple[float, float, float]:
-    """(slope, low, high), 95 %, users being what is independent: the sandwich estimator (Liang and Zeger 1986).
+def calibration_slope_interval(
+    labels: Array, probabilities: Array, user: NDArray[np.int64], confidence: float = 0.95
+) -> tuple[float, float, float]:  # fmt: skip
+    """(slope, low, high), users being what is independent: the sandwich estimator (Liang and Zeger 1986).
 
-    user: (n,) whose row each is. Infinite ends for fewer than two users.
+    user: (n,) whose row each is. Infinite ends for fewer than two users, and where all probabilities are alike.
     """
     p = np.clip(np.asarray(probabilities, dtype=np.float64), _EPSILON, 1 - _EPSILON)
     logits = np.log(p) - np.log1p(-p)
@@ -94,10 +97,11 @@ def calibration_slope_interval(labels: Array, probabilities: Array, user: NDArra
     curvature = inputs.T @ (inputs * (fitted * (1 - fitted))[:, None]) + 1e-9 * np.eye(2)
     of_user = np.unique(user, return_inverse=True)[1]
     scores = np.stack([np.bincount(of_user, (labels - fitted) * column) for column in inputs.T], axis=1)  # (U, 2)
-    if len(scores) < 2:
+    if len(scores) < 2 or np.ptp(logits) == 0:
         return slope, -np.inf, np.inf
     inverse = np.linalg.inv(curvature)
-    half = 1.96 * float(np.sqrt((inverse @ (scores.T @ scores) @ inverse)[1, 1] * len(scores) / (len(scores) - 1)))
+    variance = (inverse @ (scores.T @ scores) @ inverse)[1, 1] * len(scores) / (len(scores) - 1)
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * float(np.sqrt(variance))
     return slope, slope - half, slope + half
 
 
@@ -142,6 +146,26 @@ def user_bootstrap_difference(
     weight = times @ count
     low, high = np.quantile((times @ gain)[weight > 0] / weight[weight > 0], [0.025, 0.975])
     return float(gain.sum() / count.sum()), float(low), float(high)
+
+
+def user_difference(
+    labels: Array, new: Array, old: Array, user: Array, metric: str, confidence: float = 0.95
+) -> tuple[float, float, float]:  # fmt: skip
+    """As ``user_bootstrap_difference``, by the linearized ratio estimator: without resampling, so that a high ``confidence`` costs nothing.
+
+    Infinite ends for fewer than two users; nan where no user has both labels.
+    """
+    _, row = np.unique(user, return_inverse=True)
+    (new_total, count), (old_total, _) = (_USER_SUMS[metric](labels, scores, row) for scores in (new, old))
+    users = int((count > 0).sum())
+    if not users:
+        return float("nan"), float("nan"), float("nan")
+    mean = float((new_total - old_total).sum() / count.sum())
+    left = new_total - old_total - mean * count
+    if users < 2:
+        return mean, -np.inf, np.inf
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * float(np.sqrt((left**2).sum() * users / (users - 1)) / count.sum())
+    return mean, mean - half, mean + half
 
 
 def user_bootstrap_mean(values: Array, user: Array, resamples: int = 1000, seed: int = 7) -> tuple[float, float, float]:

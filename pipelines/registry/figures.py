@@ -12,7 +12,7 @@ from matplotlib.figure import Figure as Picture
 from numpy.typing import NDArray
 
 from models.metrics import expected_calibration_error
-from pipelines.registry.gates import Figure, Gate
+from pipelines.registry.gates import Figure, Gate, gate_named
 
 Floats = NDArray[np.floating[Any]]
 
@@ -43,14 +43,13 @@ def calibration_figure(labels: Floats, probabilities_by_model: Mapping[str, Floa
 def gates_figure(figures: Sequence[Figure], gates: Sequence[Gate] = ()) -> Picture:
     """One row a gate: value and interval against the bound, colored by outcome; with ``gates`` the allowed side is shaded."""
     picture, axes = new_picture(9.6, 0.9 + 0.62 * max(1, len(figures)), max(1, len(figures)))
-    rules = {gate.name: gate for gate in gates}
     for axis, figure in zip(axes, figures, strict=False):
-        _gate_row(axis, figure, rules.get(figure.gate))
+        _gate_row(axis, figure, gate_named(figure.gate, gates))
     if not figures:
         axes[0].set_axis_off()
         axes[0].text(0.5, 0.5, "no gate was asked: there was nothing to compare with", ha="center", va="center", color=ABSTAIN)
     allowed = ", allowed range shaded" if gates else ""
-    picture.suptitle(f"Candidate against production: value, 95 % interval, bound as a line{allowed}", fontsize=11, color=INK)
+    picture.suptitle(f"Candidate against production: value, interval, bound as a line{allowed}", fontsize=11, color=INK)
     return picture
 
 
@@ -143,8 +142,8 @@ def _shade(axis: Axes, gate: Gate | None) -> None:
         return
     left, right = axis.get_xlim()
     upper = gate.upper if gate.upper is not None else right
-    span = {"low": (gate.bound, right), "high": (left, gate.bound), "value": (gate.bound, upper), "reach": (gate.bound, upper)}[gate.side]
-    axis.axvspan(*span, color=PASS, alpha=0.08, lw=0)
+    below = gate.side in ("high", "reach_below")
+    axis.axvspan(*((left, gate.bound) if below else (gate.bound, upper)), color=PASS, alpha=0.08, lw=0)
     if gate.upper is not None:
         axis.axvline(gate.upper, color=INK, lw=1.4)
 

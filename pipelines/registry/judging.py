@@ -11,24 +11,41 @@ from numpy.typing import NDArray
 
 from models import metrics
 from pipelines.lake.metrics import Metric
-from pipelines.registry.gates import Measured
+from pipelines.registry.gates import CONFIDENCE, Measured, sliced
 
 Floats = NDArray[np.floating[Any]]
 Codes = NDArray[np.int64]
 SURFACES = 8  # that get figures of their own
+SLICE_POSITIVES = 200  # and as many negatives: a slice with fewer is not judged
 
 
-def ranker_figures(labels: Floats, new: Floats, old: Floats, user: Codes, this_hour: NDArray[np.bool_]) -> dict[str, Measured]:
-    """Candidate against production by the first task: probabilities (n,) on gate-fold rows; ``this_hour`` marks the newest."""
-    found = {"auc_per_user_difference": _difference(labels, new, old, user, "auc_per_user")}
+def ranker_figures(
+    labels: Floats, new: Floats, old: Floats, user: Codes, this_hour: NDArray[np.bool_], slices: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, Measured]:
+    """Candidate against production by the first task: probabilities (n,) on gate-fold rows; ``this_hour`` marks the newest.
+
+    slices: rows (n,) by name; of those with enough of both labels order and entropy are compared too. What these rows cannot tell, as no
+    user has both labels, is left out.
+    """
+    found = _compared(labels, new, old, user)
     if this_hour.any():
         now = (labels[this_hour], new[this_hour], old[this_hour], user[this_hour])
         found["auc_per_user_difference_hour"] = _difference(*now, "auc_per_user")
-    entropy = _difference(labels, new, old, user, "normalized_entropy")
-    base = metrics.normalized_entropy(labels, old)
-    found["normalized_entropy_ratio"] = Measured(entropy.value / base, entropy.low / base, entropy.high / base, entropy.n)
-    found["calibration_slope"] = Measured(*metrics.calibration_slope_interval(labels, new, user), len(labels))
-    return found
+    found["calibration_slope"] = Measured(*metrics.calibration_slope_interval(labels, new, user, CONFIDENCE), len(labels))
+    for name, rows in slices.items():
+        positives = int((labels[rows] >= 0.5).sum())
+        if min(positives, int(rows.sum()) - positives) >= SLICE_POSITIVES:
+            own = _compared(labels[rows], new[rows], old[rows], user[rows])
+            found |= {sliced(figure, name): value for figure, value in own.items()}
+    return {name: figure for name, figure in found.items() if np.isfinite(figure.value)}
+
+
+def _compared(labels: Floats, new: Floats, old: Floats, user: Codes) -> dict[str, Measured]:
+    entropy, base = _difference(labels, new, old, user, "normalized_entropy"), metrics.normalized_entropy(labels, old)
+    return {
+        "auc_per_user_difference": _difference(labels, new, old, user, "auc_per_user"),
+        "normalized_entropy_ratio": Measured(entropy.value / base, entropy.low / base, entropy.high / base, entropy.n),
+    }
 
 
 @dataclass(frozen=True)
@@ -90,5 +107,4 @@ def user_codes(user_ids: pa.Array) -> Codes:
 
 
 def _difference(labels: Floats, new: Floats, old: Floats, user: Codes, metric: str) -> Measured:
-    mean, low, high = metrics.user_bootstrap_difference(labels, new, old, user, metric)
-    return Measured(mean, low, high, len(labels))
+    return Measured(*metrics.user_difference(labels, new, old, user, metric, CONFIDENCE), len(labels))

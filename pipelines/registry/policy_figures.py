@@ -15,7 +15,7 @@ from models.policy_gradient import slate_entropy
 from models.records import LoggedSlates, PolicyValue
 from models.slates import draw
 from pipelines.lake.metrics import GATE_FOLD, Metric
-from pipelines.registry.gates import Measured
+from pipelines.registry.gates import CONFIDENCE, Measured
 
 TOP_SHARE = 0.01
 CANDIDATE, PRODUCTION, LOGGED = "candidate", "production", "logged"
@@ -55,7 +55,7 @@ class Compared:
 
     def gate_figures(self, items: int) -> dict[str, Measured]:
         """What the gates ask of the policy; ``items``: how many the catalogue holds."""
-        gain = difference(self.slates, self.target, self.base, predicted=self.predicted)
+        gain = difference(self.slates, self.target, self.base, CONFIDENCE, predicted=self.predicted)
         level = self.production
         size = int(gain.effective_sample_size)
         scale = max(level.mean, 1e-9)

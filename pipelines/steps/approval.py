@@ -24,7 +24,7 @@ def question(settings: Settings) -> str | None:
     versions = ", ".join(f"{kind} {number}" for kind, number in row.versions.items())
     lines = [
         f"**{row.lineage}** ({row.kind}) as {row.release_id} of hour {row.hour}, versions {versions}, beside {row.compared_with}.", "",
-        *row.reasons, "", "| gate | value | 95 % | bound | n |", "|---|---|---|---|---|", *_lines(row.gates), "",
+        *row.reasons, "", "| gate | value | interval | bound | n |", "|---|---|---|---|---|", *_lines(row.gates), "",
         "*Approve* promotes its newest version from the next hour on; *Reject*, and no answer in time, end it.",
     ]  # fmt: skip
     return "\n".join(lines)

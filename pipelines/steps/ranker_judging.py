@@ -11,7 +11,7 @@ from models.artifacts import load_ranker
 from models.ranker import Ranker
 from pipelines.hours import hour_range, shift
 from pipelines.lake.metrics import GATE_FOLD, Metric
-from pipelines.registry.gates import Measured
+from pipelines.registry.gates import Measured, slice_of
 from pipelines.registry.judging import Predicted, prequential_record, ranker_figures, task_columns, user_codes
 from pipelines.registry.releases import ReleaseRow, all_releases, release_folder
 from pipelines.settings import Settings
@@ -60,16 +60,24 @@ class Judged:
 
 
 def judge(reader: ExampleReader, hour: str, candidate: Ranker, champion: ReleaseRow | None, window: Window | None) -> Judged:
-    """Candidate against production on the window's gate-fold rows; only ``finite`` before the first release."""
-    finite = float(all(bool(torch.isfinite(weight).all()) for weight in candidate.state_dict().values()))
-    measured = {"finite": Measured(finite, finite, finite, 1)}
+    """Candidate against production on the window's gate-fold rows; only ``finite`` before the first release.
+
+    ``finite``: 1 where every weight, and every probability that the candidate gives to these rows, is a number.
+    """
+    measured = {"finite": _finite(all(bool(torch.isfinite(weight).all()) for weight in candidate.state_dict().values()))}
     if champion is None or window is None or not 0 < _labels(window.judging).sum() < len(window.judging.user_ids):
         return Judged(measured, np.zeros(0), {})
     rows, named = window.judging, {CANDIDATE_ARM: candidate, PRODUCTION_ARM: release_ranker(reader.settings, champion)}
     found = {arm: probabilities(ranker, rows, reader) for arm, ranker in named.items()}
+    if not np.isfinite(found[CANDIDATE_ARM]).all():
+        return Judged({"finite": _finite(False)}, np.zeros(0), {})
     users, now = user_codes(rows.user_ids), rows.hours == hour
-    measured |= ranker_figures(_labels(rows), found[CANDIDATE_ARM], found[PRODUCTION_ARM], users, now)
+    measured |= ranker_figures(_labels(rows), found[CANDIDATE_ARM], found[PRODUCTION_ARM], users, now, rows.slices())
     return Judged(measured, _labels(rows), found)
+
+
+def _finite(holds: bool) -> Measured:
+    return Measured(float(holds), float(holds), float(holds), 1)
 
 
 def judged_hours(reader: ExampleReader, hour: str) -> Sequence[str]:
@@ -85,7 +93,8 @@ def release_ranker(settings: Settings, release: ReleaseRow) -> Ranker:
 
 def gate_metrics(measured: dict[str, Measured], subject: str) -> list[Metric]:
     """Gate figures as rows of ``metrics``, where the decision reads them."""
-    return [Metric(f"gate_{name}", subject, m.value, m.low, m.high, m.n, GATE_FOLD) for name, m in measured.items()]
+    named = [(*slice_of(name), figure) for name, figure in measured.items()]
+    return [Metric(f"gate_{name}", subject, m.value, m.low, m.high, m.n, rows or GATE_FOLD) for name, rows, m in named]
 
 
 def _labels(rows: Rows) -> NDArray[np.float64]:

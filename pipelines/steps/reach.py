@@ -11,6 +11,7 @@ from models.off_policy import difference, effective_share, value
 from models.policy_gradient import slate_kl
 from models.ranker import Ranker
 from models.records import ItemTable, RankerBatch
+from pipelines.registry.gates import CONFIDENCE
 from pipelines.registry.releases import ReleaseRow, release_folder
 from pipelines.settings import Settings
 from pipelines.steps.logged_slates import SlateReader
@@ -27,7 +28,7 @@ class Reached:
 
     effective: the part of a logged slate's evidence that is left for it, as effective sample size over slates.
     gain, below: what these slates say it is worth more than production, as a share of production's value, and how far below
-    that the lower end of the 95 % interval lies.
+    that the lower end of the gate's interval lies.
     """
 
     ranker: Ranker
@@ -100,7 +101,7 @@ class _Way:
         composed = self.slates.composed(Release("candidate", ranker, self.production.policy, self.production.task_rewards))
         kl = slate_kl(self.start, composed.logits, composed.slates)
         predicted = composed.slates.candidates[..., 0].sigmoid()
-        gain = difference(composed.slates, composed.logits, self.start, predicted=predicted)
+        gain = difference(composed.slates, composed.logits, self.start, CONFIDENCE, predicted=predicted)
         level = max(value(composed.slates, self.start, predicted=predicted).mean, 1e-9)
         effective = effective_share(composed.slates, composed.logits)
         return Reached(ranker, share, kl.mean().item(), effective, gain.mean / level, (gain.mean - gain.low) / level)

@@ -14,8 +14,8 @@ from pipelines.clock import now
 from pipelines.hours import hours_between, shift
 from pipelines.lake import ledger
 from pipelines.lake.holds import holds
-from pipelines.lake.metrics import Metric, read_metrics, write_metrics
-from pipelines.registry.gates import Decision, Figure, Measured, decide_promotion, load_gates, shown_worse
+from pipelines.lake.metrics import GATE_FOLD, Metric, read_metrics, write_metrics
+from pipelines.registry.gates import Decision, Figure, Measured, decide_promotion, gate_named, load_gates, shown_worse, sliced
 from pipelines.registry.releases import (
     ABSTAINED,
     MAIN,
@@ -229,17 +229,22 @@ def prune_staging(settings: Settings, hour: str) -> None:
 def _is_broken(guard: Decision) -> bool:
     """Whether a version is shown to be worse, and not only to show other slates than it may: the next version may show others."""
     gates = [gate for gate in load_gates("staging") if gate.side != "value" or gate.figure == "finite"]
-    failed = [figure for figure in guard.figures if figure.outcome == "fail" and figure.gate in {gate.name for gate in gates}]
+    failed = [figure for figure in guard.figures if figure.outcome == "fail" and gate_named(figure.gate, gates)]
     return bool(failed) and shown_worse(failed, gates)
 
 
 def measured_figures(figures: Sequence[Metric], *subjects: str) -> dict[str, Measured]:
     """The gate figures of these subjects, by the names that gates ask for."""
     return {
-        metric.name.removeprefix("gate_"): Measured(metric.value, metric.low, metric.high, metric.n)
+        _figure_name(metric): Measured(metric.value, metric.low, metric.high, metric.n)
         for metric in figures
         if metric.subject in subjects and metric.low is not None and metric.high is not None and metric.n is not None
     }
+
+
+def _figure_name(metric: Metric) -> str:
+    name = metric.name.removeprefix("gate_")
+    return name if metric.slice in ("all", GATE_FOLD) else sliced(name, metric.slice)
 
 
 def _models_of(folder: Path) -> dict[str, Path]:

@@ -95,6 +95,26 @@ def test_the_debiased_calibration_error_of_a_calibrated_model_is_near_zero():
     assert off == pytest.approx(0.2, abs=0.03)
 
 
+def test_the_linearized_difference_by_hand():
+    """Two users whose AUC rises by .5 and by 0; each has two rows: .25, with a standard error of sqrt(2 * 2 (.5)^2) / 4 = .25."""
+    labels, user = np.array([1.0, 0, 1, 0]), np.array([0, 0, 1, 1])
+    old, new = np.array([0.5, 0.5, 0.9, 0.1]), np.array([0.8, 0.2, 0.9, 0.1])
+    mean, low, high = metrics.user_difference(labels, new, old, user, "auc_per_user", 0.98)
+    assert (mean, mean - low, high - mean) == pytest.approx((0.25, 2.3263 * 0.25, 2.3263 * 0.25), rel=1e-4)
+    assert metrics.user_difference(labels[:2], new[:2], old[:2], user[:2], "auc_per_user")[1:] == (-np.inf, np.inf)
+    assert np.isnan(metrics.user_difference(np.ones(4), new, old, user, "auc_per_user")).all()
+
+
+@pytest.mark.parametrize("metric", ["auc_per_user", "log_loss", "normalized_entropy"])
+def test_the_linearized_difference_is_that_of_resampled_users(rows, metric):
+    labels, _, probabilities, user = rows
+    other = np.clip(probabilities + np.random.default_rng(3).normal(0, 0.05, len(labels)), 0.01, 0.99)
+    exact = metrics.user_difference(labels, other, probabilities, user, metric)
+    resampled = metrics.user_bootstrap_difference(labels, other, probabilities, user, metric, resamples=4000)
+    assert exact[0] == pytest.approx(resampled[0])
+    assert exact[2] - exact[1] == pytest.approx(resampled[2] - resampled[1], rel=0.1)
+
+
 @pytest.mark.parametrize("metric", ["auc_per_user", "log_loss", "normalized_entropy"])
 def test_the_bootstrap_difference_is_paired_and_resamples_users(rows, metric):
     labels, _, probabilities, user = rows

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.errors import UserError
-from pipelines.registry.gates import Gate, Measured, bound_of, decide_promotion, load_gates, shown_worse
+from pipelines.registry.gates import Gate, Measured, bound_of, decide_promotion, gate_named, load_gates, shown_worse, sliced
 
 BETTER = Gate("AUC", "auc", "low", -0.003, 1000)
 CHEAPER = Gate("entropy", "entropy", "high", 0.005, 1000)
@@ -135,6 +135,34 @@ def test_worse_is_what_the_whole_interval_says(figure, found, worse):
     assert decision.verdict == "reject" and shown_worse(decision.figures, GATES) is worse
 
 
+def test_a_gate_of_slices_is_asked_of_each_that_was_measured_and_named_after_it():
+    by_slice = Gate("AUC of {slice}", "auc", "reach", -0.01, 1000, guard=True, slice="cold *")
+    worse, few = Measured(-0.05, -0.08, -0.02, 2000), Measured(-0.05, -0.08, -0.02, 20)
+    found = GOOD | {sliced("auc", "cold users"): few, sliced("auc", "cold items"): worse, sliced("auc", "warm items"): worse}
+    decision = decide_promotion(found, [*GATES, by_slice])
+    outcomes = {figure.gate: figure.outcome for figure in decision.figures[3:]}
+    assert outcomes == {"AUC of cold items": "fail", "AUC of cold users": "abstain"}
+    assert decision.reasons == ("AUC of cold items: -0.0200, wanted above -0.01 (-0.0500 [-0.0800, -0.0200], n=2000)",)
+    assert gate_named("AUC of cold items", [*GATES, by_slice]) is by_slice and gate_named("AUC of", [by_slice]) is None
+    assert shown_worse(decision.figures, [*GATES, by_slice])
+    assert decide_promotion(GOOD, [*GATES, by_slice]).verdict == "promote"
+
+
+def test_an_upper_end_that_only_what_is_shown_passes():
+    gate = Gate("entropy", "entropy", "reach_below", 0.02, 1000)
+    assert decide_promotion({"entropy": Measured(0.03, 0.019, 0.05, 2000)}, [gate]).verdict == "promote"
+    decision = decide_promotion({"entropy": Measured(0.03, 0.021, 0.05, 2000)}, [gate])
+    assert decision.reasons == ("entropy: 0.0210, wanted below 0.02 (0.0300 [0.0210, 0.0500], n=2000)",)
+
+
+@pytest.mark.parametrize("row", [ROW.replace("name: a", "name: '{slice}'"), ROW.replace("}", ", slice: '*'}")])
+def test_a_gate_of_slices_says_so_in_its_name(tmp_path, row):
+    path = tmp_path / "promotion.yaml"
+    path.write_text(f"gates: {{refresh: [{row}]}}")
+    with pytest.raises(UserError, match=r"expected \{slice\} in the names of gates that have a `slice:`"):
+        load_gates("refresh", path)
+
+
 def test_what_a_person_rejected_or_a_gate_of_another_time_is_worse():
     assert shown_worse(decide_promotion(GOOD, GATES).figures, GATES), "no gate failed: somebody rejected it"
     decision = decide_promotion(GOOD | {"auc": Measured(-0.001, -0.02, 0.018, 2000)}, GATES)
@@ -149,11 +177,12 @@ def test_the_shipped_policy_judges_a_refresh_and_asks_for_evidence():
     gates = load_gates("refresh")
     assert {gate.figure for gate in gates} >= {"auc_per_user_difference", "normalized_entropy_ratio", "policy_value_ratio"}
     assert decide_promotion({}, gates).verdict == "abstain"
-    by_figure = {gate.figure: gate for gate in gates}
+    by_figure = {gate.figure: gate for gate in gates if gate.slice is None}
     assert (by_figure["auc_per_user_difference"].side, by_figure["auc_per_user_difference"].bound) == ("low", -0.003)
     assert (by_figure["policy_value_ratio"].bound, by_figure["policy_value_ratio"].least_n) == (-0.01, 1000)
     guards = {gate.figure: (gate.side, gate.bound) for gate in gates if gate.guard}
-    assert guards == dict.fromkeys(("forgetting_fresh", "forgetting_reservoir"), ("reach", -0.003))
+    slices = {"auc_per_user_difference": ("reach", -0.01), "normalized_entropy_ratio": ("reach_below", 0.02)}
+    assert guards == dict.fromkeys(("forgetting_fresh", "forgetting_reservoir"), ("reach", -0.003)) | slices
 
 
 @pytest.mark.parametrize(
