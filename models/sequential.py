@@ -51,12 +51,19 @@ def confidence_sequence(arms: HourlyArms, alpha: float, planned: float) -> Inter
     found = arms.usable
     if not len(found.count):
         return Interval(0.0, -math.inf, math.inf)
-    weight = 1 / (1 / found.count).sum(axis=1)  # (H,) half the harmonic mean of both counts
-    spread = float((weight**2 * (found.variance / found.count).sum(axis=1)).sum())
-    mean = float((weight * (found.mean[:, 1] - found.mean[:, 0])).sum() / weight.sum())
+    mean, spread, weight = _weighted(found)
     one_user = _pooled_variance(found)
-    half = _boundary(spread, alpha, planned / 2 * one_user) / float(weight.sum()) if one_user > 0 else 0.0
+    half = _boundary(spread, alpha, planned / 2 * one_user) / weight if one_user > 0 else 0.0
     return Interval(mean, mean - half, mean + half)
+
+
+def standard_error(arms: HourlyArms) -> float:
+    """Of the mean difference, at one look. Infinite without a usable hour."""
+    found = arms.usable
+    if not len(found.count):
+        return math.inf
+    _, spread, weight = _weighted(found)
+    return math.sqrt(spread) / weight
 
 
 def sample_ratio_p(count: Floats, share: float) -> float:
@@ -97,6 +104,14 @@ def _boundary(spread: float, alpha: float, planned_spread: float) -> float:
     logs = -2 * math.log(alpha)
     rate = (logs + math.log(logs + 1)) / planned_spread
     return math.sqrt(2 * (spread * rate + 1) / rate * math.log(math.sqrt(spread * rate + 1) / alpha))
+
+
+def _weighted(found: HourlyArms) -> tuple[float, float, float]:
+    """Mean difference of usable hours by what each can tell, the variance of its weighted sum, and the sum of the weights."""
+    weight = 1 / (1 / found.count).sum(axis=1)  # (H,) half the harmonic mean of both counts
+    spread = float((weight**2 * (found.variance / found.count).sum(axis=1)).sum())
+    total = float(weight.sum())
+    return float((weight * (found.mean[:, 1] - found.mean[:, 0])).sum()) / total, spread, total
 
 
 def _pooled_variance(arms: HourlyArms) -> float:

@@ -17,6 +17,8 @@ from pipelines.steps.bots import of_bots
 from pipelines.steps.shown_slates import REWARD_QUANTILE
 from spark_jobs.arms import CHALLENGER_ARM, PRODUCTION_ARM
 
+REWARD = "reward"
+
 
 def read_evidence(
     settings: Settings, first: str, until: str, versions: dict[str, int], arms: tuple[str, str], releases: Sequence[str]
@@ -44,10 +46,15 @@ def _evidence(
     if not hours:
         return Evidence([], HourlyArms(*np.zeros((3, 0, 2))), age)
     rows = drawn.merge(_earned(settings, hours, versions["training_examples"], drawn["slate_id"]), on="slate_id")
-    groups = rows.groupby(["hour", "arm"])["reward"].agg(["size", "mean", "var"])
-    found = sorted(rows["hour"].unique())
-    grid = groups.reindex(pd.MultiIndex.from_product([found, arms])).fillna(0.0).to_numpy().reshape(len(found), 2, 3)
-    return Evidence(found, HourlyArms(grid[..., 0], grid[..., 1], grid[..., 2]), age)
+    tasks = {term.task: _by_arm(rows, term.task, arms) for term in settings.reward.terms}
+    return Evidence(sorted(rows["hour"].unique()), _by_arm(rows, REWARD, arms), age, tasks)
+
+
+def _by_arm(rows: pd.DataFrame, column: str, arms: tuple[str, str]) -> HourlyArms:
+    hours = sorted(rows["hour"].unique())
+    groups = rows.groupby(["hour", "arm"])[column].agg(["size", "mean", "var"])
+    grid = groups.reindex(pd.MultiIndex.from_product([hours, arms])).fillna(0.0).to_numpy().reshape(len(hours), 2, 3)
+    return HourlyArms(grid[..., 0], grid[..., 1], grid[..., 2])
 
 
 def _drawn(settings: Settings, first: str, until: str, versions: dict[str, int]) -> pd.DataFrame:
@@ -58,14 +65,21 @@ def _drawn(settings: Settings, first: str, until: str, versions: dict[str, int])
 
 
 def _earned(settings: Settings, hours: Sequence[str], version: int, slates: pd.Series) -> pd.DataFrame:
-    """slate_id and reward of what was shown in these hours, by the last revision of each example; not to bots."""
-    columns = ["example_id", "revision", "slate_id", "user_id", "ts", "reward"]
+    """slate_id, reward and reactions by task of what was shown in these hours, by the last revision of each example; not to bots.
+
+    Every column is the better the more there is of it: a reaction that counts against is negative.
+    """
+    columns = ["example_id", "revision", "slate_id", "user_id", "ts", REWARD, "labels"]
     where = pc.field("slate_id").is_valid()
     table = read_table(settings, "training_examples", hours=hours, version=version, where=where, columns=columns)
-    frame = table.to_pandas().sort_values("revision", kind="stable").drop_duplicates("example_id", keep="last")
+    labels, sign = table["labels"], {term.task: 1.0 if term.weight >= 0 else -1.0 for term in settings.reward.terms}
+    frame = table.drop_columns(["labels"]).to_pandas()
+    for task, times in sign.items():
+        frame[task] = times * pc.fill_null(pc.struct_field(labels, task), 0.0).to_numpy()
+    frame = frame.sort_values("revision", kind="stable").drop_duplicates("example_id", keep="last")
     frame = frame[frame["slate_id"].isin(slates)]
-    bots = of_bots(pa.array(frame["user_id"], pa.string()), pa.array(frame["ts"]), frame["reward"].to_numpy() > 0)
-    earned = frame[~bots].groupby("slate_id", as_index=False)["reward"].sum()
+    bots = of_bots(pa.array(frame["user_id"], pa.string()), pa.array(frame["ts"]), frame[REWARD].to_numpy() > 0)
+    earned = frame[~bots].groupby("slate_id", as_index=False)[[REWARD, *sign]].sum()
     if len(earned):
-        earned["reward"] = earned["reward"].clip(upper=float(np.quantile(earned["reward"], REWARD_QUANTILE)))
+        earned[REWARD] = earned[REWARD].clip(upper=float(np.quantile(earned[REWARD], REWARD_QUANTILE)))
     return earned

@@ -58,6 +58,30 @@ def test_an_undecided_one_ends_when_its_time_is_over():
     assert nobody.ending == "futile" and not nobody.measured and "nobody of both arms was shown anything yet" in nobody.reason
 
 
+def reactions(lift, rate=0.1, count=400, hours=3, sign=1.0):
+    return alike(0, count, hours).arms.__class__(
+        np.full((hours, 2), float(count)), np.tile([sign * rate, sign * rate * (1 + lift)], (hours, 1)), np.full((hours, 2), rate)
+    )
+
+
+@pytest.mark.parametrize(("lift", "sign", "outcome"), [
+    (-0.05, 1, "pass"), (0.05, -1, "pass"),  # within a tenth
+    (-0.25, 1, "pass"),  # 3 standard errors are 39 % of production's rate
+    (-0.45, 1, "abstain"), (0.45, -1, "abstain"), (-0.99, 1, "fail"), (0.99, -1, "fail"),
+])  # fmt: skip
+def test_one_reaction_that_is_less_holds_a_challenger_back_and_ends_it_once_that_is_known(lift, sign, outcome):
+    """The reward rises by 30 %; purchases, or with sign -1 what people hide, change by ``lift``; 1,200 users' hours an arm."""
+    found = replace(alike(0.3), tasks={"purchase": reactions(lift, sign=sign)})
+    decision = decide_staging(found, RULE)
+    assert outcomes(decision)["purchase in staging"] == outcome
+    assert decision.ending == {"pass": "won", "abstain": None, "fail": "lost"}[outcome]
+    assert ("purchase in staging" in decision.reason) is (outcome != "pass")
+
+
+def test_a_reaction_that_production_never_saw_guards_nothing():
+    assert decide_staging(replace(alike(0.3), tasks={"share": reactions(0.0, rate=0.0)}), RULE).ending == "won"
+
+
 def test_arms_that_are_not_as_drawn_decide_nothing():
     lost = decide_staging(evidence(*[[(400, 2.0, 2.25), (300, 3.0, 2.25)]] * 3), RULE)
     assert lost.ending == "invalid" and "1,200 and 900 users' hours" in lost.reason and outcomes(lost)["sample ratio"] == "fail"

@@ -6,6 +6,7 @@ import pytest
 
 from pipelines.hours import parse_hour, shift
 from pipelines.lake.holds import hold
+from pipelines.settings import load_settings
 from pipelines.steps.arm_rewards import read_evidence, read_lately
 
 START = "2026-11-10T08"
@@ -33,16 +34,16 @@ def drawn(write):
 
 @pytest.fixture
 def shown(write):
-    """Examples as (user, hour of the draw, position, revision, reward): seen in the hour after the draw."""
+    """Examples as (user, hour of the draw, position, revision, reward, labels): seen in the hour after the draw."""
 
     def rows(*examples):
         values = []
-        for number, (user, hour, position, revision, reward) in enumerate(examples):
+        for number, (user, hour, position, revision, reward, *labels) in enumerate(examples):
             at = parse_hour(shift(hour, 1)) + timedelta(minutes=number % 60)
             values.append({
                 "example_id": f"{user}-{hour}-{position}", "revision": revision, "user_id": user, "item_id": "i", "ts": at, "known_at": at,
-                "position": position, "labels": {}, "reward": reward, "reward_version": "v", "user": {"recent": []}, "item": {},
-                "slate_id": f"{user}-{hour}", "hour": shift(hour, 1),
+                "position": position, "labels": labels[0] if labels else {}, "reward": reward, "reward_version": "v",
+                "user": {"recent": []}, "item": {}, "slate_id": f"{user}-{hour}", "hour": shift(hour, 1),
             })  # fmt: skip
         return write("training_examples", values)
 
@@ -70,6 +71,17 @@ def test_a_users_hour_is_the_sum_of_its_slate_by_the_last_revisions(settings, dr
     capped = 0.7 + 0.985 * 0.3  # the 99.5th percentile of 0, 0.4, 0.7 and 1.0
     assert found.arms.mean[0] == pytest.approx([0.35, (capped + 0.4) / 2])
     assert found.arms.variance[0] == pytest.approx([0.7**2 / 2, (capped - 0.4) ** 2 / 2])
+
+
+def test_reactions_are_summed_by_task_and_one_that_counts_against_is_less_than_none(settings, drawn, shown):
+    social = load_settings(settings.home, {"RECLOOP__DOMAIN": "social"})
+    versions = {"slate_decisions": drawn(*both_arms(START, 2)), "training_examples": shown(
+        ("c0", START, 0, 0, 0.1, {"click": 1.0}), ("c0", START, 1, 0, 0.1, {"click": 1.0}), ("c1", START, 0, 0, 0.0),
+        ("n0", START, 0, 0, 0.1, {"click": 1.0}), ("n0", START, 0, 1, -0.9, {"click": 1.0, "hide": 1.0}), ("n1", START, 0, 0, 0.0),
+    )}  # fmt: skip
+    found = read(social, versions).tasks
+    assert {task: arms.mean.tolist() for task, arms in found.items() if arms.mean.any()} == {"click": [[1.0, 0.5]], "hide": [[0.0, -0.5]]}
+    assert found["click"].variance.tolist() == [[2.0, 0.5]] and found["click"].count.tolist() == [[2, 2]]
 
 
 def test_only_shown_slates_of_shared_hours_of_this_challenger_count(settings, drawn, shown):
