@@ -46,7 +46,7 @@ def _evidence(
     if not hours:
         return Evidence([], HourlyArms(*np.zeros((3, 0, 2))), age)
     rows = drawn.merge(_earned(settings, hours, versions["training_examples"], drawn["slate_id"]), on="slate_id")
-    tasks = {term.task: _by_arm(rows, term.task, arms) for term in settings.reward.terms}
+    tasks: dict[str, HourlyArms] = {term.task: _by_arm(rows, term.task, arms) for term in settings.reward.terms}
     return Evidence(sorted(rows["hour"].unique()), _by_arm(rows, REWARD, arms), age, tasks)
 
 
