@@ -89,12 +89,23 @@ def decisions(users: DataFrame, arms: Sequence[Arm], salt: str = "") -> DataFram
             number = arm_of(batch.column("user_id").to_pylist(), salt, rules.hour_number, shares)
             for own, arm in enumerate(arms):
                 if (number == own).any():
-                    drawn = draw_batch(batch.filter(pa.array(number == own)), arm.spec)
+                    drawn = _draw_of(arm, batch.filter(pa.array(number == own)))
                     yield drawn.append_column(_ARM_SCHEMA.field("arm"), pa.array([arm.name] * drawn.num_rows))
 
     from pyspark.sql.pandas.types import from_arrow_schema
 
     return everybody.mapInArrow(draw, from_arrow_schema(_ARM_SCHEMA))
+
+
+class ArmError(RuntimeError):
+    """A release that cannot draw, with the name of its arm: the driver leaves the arm out."""
+
+
+def _draw_of(arm: Arm, users: pa.RecordBatch) -> pa.RecordBatch:
+    try:
+        return draw_batch(users, arm.spec)
+    except Exception as error:
+        raise ArmError(f"arm {arm.name}: {arm.spec.release_id} cannot draw: {type(error).__name__}: {error}") from error
 
 
 def draw_batch(users: pa.RecordBatch, spec: ScoringSpec) -> pa.RecordBatch:

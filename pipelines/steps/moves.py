@@ -80,7 +80,7 @@ def reject(settings: Settings, name: str, reason: str, by: str | None = None) ->
     return published(settings, row)
 
 
-def roll_back(settings: Settings, reason: str, to: str | None = None) -> ReleaseRow:
+def roll_back(settings: Settings, reason: str, to: str | None = None, by: str | None = None) -> ReleaseRow:
     """Puts an earlier release back into production, for the newest scored hour already; its scores are published anew by the caller.
 
     to: id of a release that was in production; without it the one before. A challenger in staging ends, and the lineage goes on from the
@@ -92,7 +92,7 @@ def roll_back(settings: Settings, reason: str, to: str | None = None) -> Release
         since = _scored_hour(settings)
         hour = max(since, ledger.newest_hour(settings, RANKER_STEP) or since)  # up to here the lineage learned from what is taken out
         row = ReleaseRow(
-            next_release_id(settings), hour, target.versions, ROLLBACK, PRODUCTION, _by("rollback"), since, now(settings, hour),
+            next_release_id(settings), hour, target.versions, ROLLBACK, PRODUCTION, by or _by("rollback"), since, now(settings, hour),
             reasons=(f"{reason} (back to {target.release_id})",), compared_with=champion.release_id,
         )  # fmt: skip
         install(release_folder(settings, row.release_id), _models(settings, target), row.release_id)

@@ -42,6 +42,7 @@ from pipelines.steps.candidates import (
 from pipelines.steps.embed_items import encoder_spec
 from pipelines.steps.moves import ended_beside
 from pipelines.steps.retrains import forgetting_figures
+from pipelines.steps.roll_back import finish
 from pipelines.steps.staging import Decided, StagingStep, measured_figures, prune_staging
 from pipelines.steps.step import Attempt, Outcome, attempt, check_follows, settled, writer_lock
 
@@ -53,7 +54,14 @@ STAGES = {"promote": PRODUCTION, "reject": REJECTED, "abstain": ABSTAINED}
 
 
 def run(settings: Settings, hour: str) -> Outcome:
-    """Decides on the hour's candidate once; a rerun mends folders and aliases and leaves the decision as it is."""
+    """Decides on the hour's candidate once; where the guard takes production back, ``scores`` are published anew from earlier slates."""
+    outcome = decide(settings, hour)
+    finish(settings)
+    return outcome
+
+
+def decide(settings: Settings, hour: str) -> Outcome:
+    """The decision alone, which needs no Spark; a rerun mends folders and aliases and leaves it as it is."""
     check_hour(settings, hour)
     with writer_lock(settings, "releases"), attempt(settings, STEP, [hour]) as current:
         return settled(current) or _promote(current)

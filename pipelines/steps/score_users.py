@@ -1,7 +1,7 @@
 """The scored table of the hour: slates drawn by the releases of its arms, logged before they are published."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pipelines.clock import check_hour, now
@@ -11,12 +11,13 @@ from pipelines.lake import ledger
 from pipelines.lake.session import spark_session
 from pipelines.lake.tables import read_frame
 from pipelines.lake.writes import append_new, overwrite
-from pipelines.registry.release_files import check_models
+from pipelines.registry.release_files import MODELS, check_models, wrong_model
 from pipelines.registry.releases import ReleaseRow, challenger_before, displaced_by, release_folder, release_in_force
 from pipelines.registry.staging import GUARD, load_rules
 from pipelines.settings import Settings
 from pipelines.steps.business_rules import rules_in_force, rules_of
 from pipelines.steps.catalogue import input_version
+from pipelines.steps.hard_stop import Broken, broken_by_draws, broken_by_error, replacement, stop
 from pipelines.steps.step import Attempt, Outcome, attempt, settled, writer_lock
 from spark_jobs.arms import CHALLENGER_ARM, PREDECESSOR_ARM, PRODUCTION_ARM
 
@@ -59,6 +60,15 @@ class Draws:
         if self.challenger:
             found.insert(0, (CHALLENGER_ARM, left * rules[self.challenger.kind].share, self.challenger))
         return [(PRODUCTION_ARM, 1.0 - sum(share for _, share, _ in found), self.production), *found]
+
+    def release(self, arm: str) -> ReleaseRow:
+        return next(row for name, _, row in self.arms if name == arm)
+
+    def without(self, settings: Settings, arm: str) -> "Draws":
+        """The same, with what was there before in place of production, or without the arm. Raises UserError where nothing was before."""
+        if arm == PRODUCTION_ARM:
+            return replace(self, production=replacement(settings, self.production), challenger=None, predecessor=None)
+        return replace(self, challenger=None) if arm == CHALLENGER_ARM else replace(self, predecessor=None)
 
 
 def run(settings: Settings, hour: str) -> Outcome:
@@ -130,20 +140,17 @@ def _frozen_input(current: Attempt) -> Draws:
         challenger = release_in_force(settings, hour, row.challenger_id) if row.challenger_id else None
         rules = rules_of(settings, row)
     displaced = displaced_by(settings, release, hour, load_rules()[GUARD].futile_h)
-    draws = Draws(release, challenger, displaced[1] if displaced else None, rules)
-    for _, _, found in draws.arms:
-        check_models(release_folder(settings, found.release_id), found.release_id)
-    return draws
+    check_models(release_folder(settings, release.release_id), release.release_id)
+    return Draws(release, challenger, displaced[1] if displaced else None, rules)
 
 
 def _score(spark: "SparkSession", current: Attempt, draws: Draws) -> Outcome:
-    from spark_jobs.scoring import decisions, scored_rows, slate_rows
+    from spark_jobs.scoring import scored_rows, slate_rows
 
-    settings, hours, production = current.settings, current.hours, draws.production
-    arms = scoring_arms(settings, hours[0], draws, _input_versions(current))
-    users = read_frame(spark, settings, "user_features", current.inputs["user_features"])
+    settings, hours, versions = current.settings, current.hours, _input_versions(current)
+    users = read_frame(spark, settings, "user_features", versions["user_features"])
     with current.stage("draw"):
-        drawn = _with_decision(decisions(users.repartition(2, "user_id"), arms, draws.salt), current, draws).persist()
+        draws, drawn, broken = _drawn(users, current, draws)
         current.outputs["slate_decisions"] = append_new(drawn, settings, "slate_decisions", hours, STEP)
     with current.stage("log"):
         current.outputs["slate_log"] = append_new(slate_rows(drawn), settings, "slate_log", hours, STEP)
@@ -152,8 +159,50 @@ def _score(spark: "SparkSession", current: Attempt, draws: Draws) -> Outcome:
         current.outputs["scores"] = overwrite(rows, settings, "scores", hours, STEP)
         count = read_frame(spark, settings, "scores", current.outputs["scores"]).count()
         drawn.unpersist()
+    stop(settings, broken)
     by = ", ".join(f"{row.release_id}{'' if share == 1 else f' for {share:.1%} of the users ({name})'}" for name, share, row in draws.arms)
-    return current.record("done", f"{count} rows by {by}", rows_out=count, release_id=production.release_id)
+    told = "".join(f"; {row.release_id} ({one.arm}) was stopped: {one.why}" for one, row in broken)
+    return current.record("done", f"{count} rows by {by}{told}", rows_out=count, release_id=draws.production.release_id)
+
+
+def _drawn(users: "DataFrame", current: Attempt, draws: Draws) -> "tuple[Draws, DataFrame, list[tuple[Broken, ReleaseRow]]]":
+    """The hour's decisions by all that can draw, what drew them, and what could not.
+
+    Raises UserError where neither production nor what was there before it can: then the scores stay as they are.
+    """
+    broken: list[tuple[Broken, ReleaseRow]] = []
+    while isinstance(found := _tried(users, current, draws), Broken):
+        broken.append((found, draws.release(found.arm)))
+        if sum(one.arm == PRODUCTION_ARM for one, _ in broken) > 1:
+            raise UserError(f"no release can draw: {'; '.join(one.why for one, _ in broken)}; mend what they read, and run the hour again")
+        try:
+            draws = draws.without(current.settings, found.arm)
+        except UserError as nothing:
+            raise UserError(f"{found.why}; {nothing}") from None
+    return draws, found, broken
+
+
+def _tried(users: "DataFrame", current: Attempt, draws: Draws) -> "DataFrame | Broken":
+    """The decisions, drawn and kept; or the arm that cannot draw."""
+    from spark_jobs.scoring import decisions
+
+    settings, hour = current.settings, current.hours[0]
+    for name, _, row in draws.arms[1:]:
+        for kind in MODELS:
+            if wrong := wrong_model(release_folder(settings, row.release_id) / kind):
+                return Broken(name, f"{row.release_id}, {kind}: {wrong}")
+    arms = scoring_arms(settings, hour, draws, current.inputs)
+    drawn = _with_decision(decisions(users.repartition(2, "user_id"), arms, draws.salt), current, draws).persist()
+    try:
+        broken = broken_by_draws(drawn)
+    except Exception as error:
+        drawn.unpersist()
+        if (found := broken_by_error(error)) is None:
+            raise
+        return found
+    if broken is not None:
+        drawn.unpersist()
+    return broken or drawn
 
 
 def scoring_arms(settings: Settings, hour: str, draws: Draws, versions: dict[str, int]) -> "list[Arm]":

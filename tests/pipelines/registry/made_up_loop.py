@@ -88,7 +88,7 @@ class Loop:
         note_champion(self.settings, hour, production_before(self.settings, hour).release_id)
         for step in ("finetune_ranker", "refresh_policy"):
             note(self.settings, step, hour)
-        return promote_models.run(self.settings, hour) if decide else None
+        return promote_models.decide(self.settings, hour) if decide else None
 
     def _shown(self, hour, levels):
         settings, production = self.settings, production_before(self.settings, hour)

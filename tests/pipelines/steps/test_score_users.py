@@ -2,17 +2,27 @@
 
 import json
 import threading
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+import torch
 from deltalake import DeltaTable
 
+from models.artifacts import load_ranker, save_ranker
 from pipelines.errors import UserError
 from pipelines.hours import end_of, parse_hour, shift
 from pipelines.lake import ledger
 from pipelines.lake.tables import read_table
 from pipelines.local.verification import verify
-from pipelines.registry.releases import ReleaseRow, append_decision, release_folder
+from pipelines.registry.releases import (
+    ReleaseRow,
+    all_releases,
+    append_decision,
+    challenger_before,
+    newest_production,
+    release_folder,
+)
 from pipelines.steps import build_features, moves, rebuild, roll_back, score_users, step
 from pipelines.steps.embed_items import encoder_spec
 from spark_jobs.contracts import DEFAULT_USER
@@ -140,12 +150,12 @@ def test_damaged_scores_are_published_again_from_the_draws_that_were_logged(root
 def staged(root, save_release):
     """The root after its first scored hour, with forty more users, and a way to decide on releases beside the first."""
 
-    def decide(number, stage, hour, since, lineage):
+    def decide(number, stage, hour, since, lineage, production="r000001"):
         versions = {"encoder": "1", "ranker": str(number), "policy": str(number)}
         name = f"r{number:06d}"
-        row = ReleaseRow(name, hour, versions, "trial", stage, "test", since, end_of(hour), lineage, compared_with="r000001")
+        row = ReleaseRow(name, hour, versions, "trial", stage, "test", since, end_of(hour), lineage, compared_with=production)
         save_release(release_folder(root, name), text_dim=384, encoder_version=encoder_spec(root).version, seed=number)
-        append_decision(root, row, "r000001")
+        append_decision(root, row, production)
 
     score_users.run(root, START)
     times = [(parse_hour(NEXT) + timedelta(minutes=n)).isoformat() for n in range(40)]
@@ -178,6 +188,58 @@ def test_users_are_shared_by_the_arms_and_a_rerun_draws_with_the_challenger_that
     monkeypatch.setattr(step, "code_version", lambda: "other")
     assert score_users.run(root, NEXT).status == "done" and rows(root, "scores") == first
     assert not verify(root).findings
+
+
+def overflow(settings, release_id):
+    """Weights that are numbers, and logits that are none."""
+    folder = release_folder(settings, release_id) / "ranker"
+    ranker = load_ranker(folder)
+    with torch.no_grad():
+        for weight in ranker.parameters():
+            weight.mul_(1e30)
+    save_ranker(ranker, folder)
+
+
+def test_a_challenger_that_cannot_draw_is_left_out_and_rejected_and_the_hour_is_scored(root, staged, monkeypatch):
+    staged(2, "staging", START, NEXT, "trial-x")
+    overflow(root, "r000002")
+    outcome = next_hour(root, NEXT)
+    assert "by r000001; r000002 (challenger) was stopped: r000002 cannot draw: ValueError: " in outcome.detail
+    assert set(drawn_by(root).values()) == {("production", "r000001", "1")}
+    ended = all_releases(root)[-1]
+    assert (ended.stage, ended.lineage, ended.decided_by) == ("rejected", "trial-x", "score_users, hard stop")
+    assert ended.reasons[0].startswith("r000002 cannot draw: ") and challenger_before(root) is None
+    first, before = rows(root, "scores"), all_releases(root)
+    monkeypatch.setattr(step, "code_version", lambda: "other")
+    assert score_users.run(root, NEXT).status == "done" and rows(root, "scores") == first and all_releases(root) == before
+    assert not verify(root).findings
+
+
+def test_where_no_release_can_draw_the_scores_stay_as_they_are(root, staged):
+    scores = rows(root, "scores")
+    overflow(root, "r000001")
+    build_features.run(root, NEXT)
+    with pytest.raises(UserError, match=r"r000001 cannot draw: .*; r000001 holds the models of the first release"):
+        score_users.run(root, NEXT)
+    assert rows(root, "scores") == scores and len(all_releases(root)) == 1
+    staged(2, "production", START, NEXT, "trial-x")
+    overflow(root, "r000002")
+    with pytest.raises(UserError, match=r"no release can draw: r000001 .*; r000002 .*; mend what they read"):
+        score_users.run(root, NEXT)
+    assert rows(root, "scores") == scores and len(all_releases(root)) == 2
+
+
+def test_a_production_that_cannot_draw_is_taken_out(root, staged, monkeypatch):
+    staged(2, "production", START, NEXT, "trial-x")
+    overflow(root, "r000002")
+    outcome = next_hour(root, NEXT)
+    assert {arm[1] for arm in drawn_by(root).values()} == {"r000001"} and "r000002 (production) was stopped" in outcome.detail
+    back = newest_production(root)
+    assert (back.release_id, back.kind, back.decided_by) == ("r000003", "rollback", "score_users, hard stop")
+    assert back.versions["ranker"] == "1" and back.reasons[0].endswith("(back to r000001)")
+    monkeypatch.setattr(step, "code_version", lambda: "other")
+    assert score_users.run(root, NEXT).status == "done" and len(all_releases(root)) == 3, "a rerun moves nothing"
+    assert score_users.run(root, NEXT).status == "unchanged" and not verify(root).findings
 
 
 def test_what_was_displaced_keeps_its_share_and_a_roll_back_shows_its_slates_again_to_whoever_polls(root, staged):
@@ -213,5 +275,15 @@ def test_what_was_displaced_keeps_its_share_and_a_roll_back_shows_its_slates_aga
     assert not verify(root).findings
     with pytest.raises(UserError, match="holds the models of the first release: there is nothing to go back to"):
         roll_back.run(root, "again")
+
+    staged(4, "production", START, NEXT, "trial-y", "r000003")
+    by_guard = replace(all_releases(root)[2], release_id="r000005", hour=NEXT, since=shift(NEXT, 1), decided_by="promote_models")
+    append_decision(root, by_guard, "r000004")
+    published = versions(root)["scores"]
+    roll_back.finish(root)
+    assert versions(root)["scores"] > published and rows(root, "scores") == again, "what the hour's decision took back is published anew"
+    attempts = ledger.rows(root, score_users.REPUBLISH)
+    roll_back.finish(root)
+    assert ledger.rows(root, score_users.REPUBLISH) == attempts, "once"
     next_hour(root, shift(NEXT, 1))
     assert {arm[1] for arm in drawn_by(root).values()} == {"r000003"}, "from the next hour on it draws anew"
