@@ -60,7 +60,7 @@ class ScoringInputs:
     rules: ItemRules
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=3)  # production, a challenger, a predecessor
 def scoring_inputs(spec: ScoringSpec) -> ScoringInputs:
     """Models and catalogue of the spec, read once a process."""
     torch.set_num_threads(1)

@@ -25,7 +25,7 @@ from pipelines.evaluation.walk import HOURLY
 from pipelines.lake.ledger import newest_hour
 from pipelines.settings import Settings
 from pipelines.steps.candidates import RANKER
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.finetune_ranker import example_reader
 from pipelines.steps.retrain_learning import retrain, untrained
 from pipelines.steps.step import Attempt

@@ -44,9 +44,13 @@ def releases(
 def stage(
     context: typer.Context,
     source: Annotated[
-        Literal["retrain", "same"],
-        typer.Argument(help="The last full retrain; or production's own weights with another seed, which staging must not tell from it."),
+        Literal["retrain", "same", "encoder"],
+        typer.Argument(
+            help="The last full retrain; production's own weights with another seed, which staging must not tell from it; or an adapted "
+            "encoder with its ranker."
+        ),
     ],
+    version: Annotated[str | None, typer.Argument(metavar="[VERSION]", help="Of the encoder, as `recloop adapt-encoder` named it.")] = None,
     reason: ReasonOption = "",
 ) -> None:
     """Let a challenger with weights of its own go to staging with the next hour: shown to some users, promoted if it is better."""
@@ -56,7 +60,7 @@ def stage(
     from pipelines.steps.challengers import begin
 
     settings = settings_of(context)
-    found = explained(settings, "stage", partial(begin, settings, source, reason))
+    found = explained(settings, "stage", partial(begin, settings, source, reason, version))
     print(f"{found.lineage} waits: the next hour refreshes it, and its release decision lets it into staging if its gates pass")
 
 

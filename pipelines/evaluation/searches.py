@@ -5,7 +5,7 @@ import pyarrow.compute as pc
 
 from pipelines.lake.tables import read_table, table_exists
 from pipelines.settings import Settings
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from spark_jobs.contracts import TABLES
 from spark_jobs.embeddings import load_encoder
 

@@ -24,7 +24,7 @@ from pipelines.registry.judging import task_columns
 from pipelines.registry.releases import PRODUCTION, all_releases, release_folder
 from pipelines.settings import Settings
 from pipelines.steps.candidates import RANKER
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.example_batches import ExampleReader
 from pipelines.steps.known_likers import LikersByHour
 from pipelines.steps.ranker_judging import judged_hours

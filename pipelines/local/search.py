@@ -19,7 +19,7 @@ from pipelines.local.loop_state import read_view
 from pipelines.registry.releases import release_folder, release_in_force
 from pipelines.settings import Settings
 from pipelines.steps.build_features import STEP
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from spark_jobs.catalogue import Catalogue, build_catalogue, current_rows
 from spark_jobs.contracts import DEFAULT_USER
 from spark_jobs.embeddings import search_text

@@ -15,7 +15,7 @@ from pipelines.settings import Settings
 from pipelines.steps.adapted_encoders import ENCODER, AdaptedReport, adapted_folder, write_report
 from pipelines.steps.candidates import RANKER, STATE
 from pipelines.steps.catalogue import input_version
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.finetune_ranker import example_reader
 from pipelines.steps.step import Attempt, Outcome, attempt, writer_lock
 

@@ -1,7 +1,7 @@
 """Adapted encoders that wait to be chosen: each in a folder of its version, with the ranker that was fitted to it."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipelines.errors import UserError
@@ -10,6 +10,7 @@ from pipelines.settings import Settings
 
 ENCODER = "encoder"
 _REPORT = "report.json"
+_BEFORE = "before.json"  # beside an encoder that was chosen, or went to staging
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,29 @@ def read_report(settings: Settings, encoder_version: str) -> AdaptedReport:
         known = ", ".join(sorted(found.parent.name for found in (settings.home / "encoders").glob(f"*/{_REPORT}"))) or "none"
         raise UserError(f"no adapted encoder {encoder_version!r}; found {known}; `recloop adapt-encoder` makes one")
     return AdaptedReport(**json.loads(path.read_text()))
+
+
+@dataclass(frozen=True)
+class Before:
+    """What was at work before an encoder was chosen: ``encoder.path`` (None: the packaged one), and the release in production."""
+
+    path: str | None
+    release_id: str
+
+
+def note_before(settings: Settings, encoder_version: str, release_id: str) -> None:
+    """Leaves the way back beside an encoder that is chosen, or goes to staging."""
+    before = Before(settings.encoder.path, release_id)
+    write_file(adapted_folder(settings, encoder_version) / _BEFORE, (json.dumps(asdict(before)) + "\n").encode())
+
+
+def noted_before(folder: Path) -> Before | None:
+    """The way back from the encoder in this folder."""
+    note = folder / _BEFORE
+    return Before(**json.loads(note.read_text())) if note.exists() else None
+
+
+def paths_before(settings: Settings) -> list[str | None]:
+    """Every ``encoder.path`` that was at work before an adapted encoder was."""
+    found = (noted_before(note.parent) for note in sorted((settings.home / "encoders").glob(f"*/{_BEFORE}")))
+    return [before.path for before in found if before is not None]

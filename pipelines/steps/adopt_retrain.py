@@ -8,7 +8,7 @@ from pipelines.hours import hour_range, shift
 from pipelines.registry.releases import production_before, release_folder
 from pipelines.settings import Settings
 from pipelines.steps.candidates import RANKER, STATE
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.finetune_ranker import example_reader
 from pipelines.steps.retrain_ranker import newest_learned
 from pipelines.steps.retrains import ADOPT_STEP as STEP

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+import pyarrow.compute as pc
+
 from pipelines.errors import UserError
 from pipelines.lake import ledger
 from pipelines.lake.made_by import MADE_BY
@@ -22,6 +24,12 @@ def input_version(current: Attempt, table: str) -> int:
         raise UserError(f"hour {hour} has no finished {step}; run build_features for it first")
     current.inputs[table] = done.outputs[table]
     return done.outputs[table]
+
+
+def has_vectors(current: Attempt, encoder_version: str) -> bool:
+    """Whether the hour's items were encoded by this encoder: one that was chosen since is first asked by the next hour."""
+    where = pc.field("encoder_version") == encoder_version
+    return bool(read_table(current.settings, "item_embeddings", version=input_version(current, "item_embeddings"), where=where).num_rows)
 
 
 def hour_catalogue(current: Attempt, encoder_version: str) -> "Catalogue":

@@ -17,9 +17,10 @@ from pipelines.lake import ledger
 from pipelines.local.landing import write_file
 from pipelines.registry.releases import all_releases, challenger_before, newest_production, release_folder
 from pipelines.registry.staging import CHANGE, SAME
-from pipelines.settings import Settings
+from pipelines.settings import Settings, load_settings
+from pipelines.steps.adapted_encoders import adapted_folder, note_before, read_report
 from pipelines.steps.candidates import RANKER, RANKER_STEP, STATE
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.retrains import newest_retrain, retrain_folder
 from pipelines.steps.step import writer_lock
 
@@ -28,15 +29,15 @@ if TYPE_CHECKING:
     from models.training import TrainState
     from pipelines.steps.example_batches import ExampleReader
 
-Source = Literal["retrain", "same"]
-KINDS = {"retrain": CHANGE, "same": SAME}
+Source = Literal["retrain", "same", "encoder"]
+KINDS = {"retrain": CHANGE, "same": SAME, "encoder": CHANGE}
 KEPT_STATES = 3
 _ABOUT = "challenger.json"
 
 
 @dataclass(frozen=True)
 class Challenger:
-    """What was asked for. ``seed``: of its learning; ``by``: who asked."""
+    """What was asked for. ``seed``: of its learning; ``by``: who asked; ``encoder_version``: of one that is not production's."""
 
     lineage: str
     kind: str
@@ -44,13 +45,17 @@ class Challenger:
     seed: int
     reason: str
     by: str
+    encoder_version: str | None = None
 
 
-def begin(settings: Settings, source: Source, reason: str) -> Challenger:
-    """Leaves a challenger that waits for staging, one at a time: the last full retrain, or production's own weights with another seed.
+def begin(settings: Settings, source: Source, reason: str, encoder_version: str | None = None) -> Challenger:
+    """Leaves a challenger that waits for staging, one at a time: the last full retrain, production's own weights with another seed, or an
+    adapted encoder of this version with the ranker that was fitted to it.
 
     Raises UserError for one that waits or is in staging already, and where there is nothing to begin with.
     """
+    if (encoder_version is not None) != (source == "encoder"):
+        raise UserError("an encoder is staged by its version, and nothing else is; `recloop adapt-encoder` names versions")
     if not reason.strip():
         raise UserError("a challenger needs a reason; give --reason")
     with writer_lock(settings, "gpu"):
@@ -58,11 +63,17 @@ def begin(settings: Settings, source: Source, reason: str) -> Challenger:
         newest = ledger.newest_hour(settings, RANKER_STEP)
         if newest is None:
             raise UserError("nothing was learned here yet that a challenger could be compared with; run the first hours")
-        seed = settings.seed + (source == "same")
-        hour, state = _start(settings, source, newest, seed)
-        if (read := state.ranker.config.encoder_version) != (own := encoder_spec(settings).version):
-            raise UserError(f"the {source} reads vectors of encoder {read}, encoder.path gives {own}; retrain on those vectors first")
-        found = Challenger(f"{source}-{newest}", KINDS[source], source, seed, reason, getpass.getuser())
+        seed, own = settings.seed + (source == "same"), encoder_spec(settings).version
+        if encoder_version is None:
+            hour, state = _start(settings, source, newest, seed)
+            if (read := state.ranker.config.encoder_version) != own:
+                raise UserError(f"the {source} reads vectors of encoder {read}, encoder.path gives {own}; retrain on those vectors first")
+        else:
+            hour, state = _start_of_encoder(settings, encoder_version, own, seed)
+        lineage = f"{source}-{newest}"
+        if any(row.lineage == lineage for row in all_releases(settings)):
+            raise UserError(f"{lineage} was in staging already; stage another after the next hour")
+        found = Challenger(lineage, KINDS[source], source, seed, reason, getpass.getuser(), encoder_version)
         folder = _home(settings, found.lineage)
         shutil.rmtree(folder, ignore_errors=True)
         state.save(folder / hour / STATE)
@@ -86,6 +97,22 @@ def _start(settings: Settings, source: Source, newest: str, seed: int) -> "tuple
     if retrain is None:
         raise UserError("there is no full retrain that could challenge production; run `recloop retrain` first")
     return retrain.hour, TrainState.load(retrain_folder(settings, retrain.hour) / STATE, learning)
+
+
+def _start_of_encoder(settings: Settings, version: str, own: str, seed: int) -> "tuple[str, TrainState]":
+    """The same, for an adapted encoder, beside which the way back is noted."""
+    from models.training import TrainState
+    from pipelines.steps.ranker_learning import finetune_settings
+
+    report, champion = read_report(settings, version), newest_production(settings)
+    if version == own or champion is None:
+        raise UserError(f"encoder {version} is at work already" if champion else "nothing is in production yet; run the first hours")
+    if (named := load_settings(settings.home, {}).encoder.path) != settings.encoder.path:
+        found = f"RECLOOP__ENCODER__PATH names {settings.encoder.path}, recloop.yaml {named}"
+        raise UserError(f"{found}; unset the variable: an encoder that wins is named in the file")
+    note_before(settings, version, champion.release_id)
+    learning = finetune_settings(settings, bootstrap=False, seed=seed)
+    return report.hour, TrainState.load(adapted_folder(settings, version) / STATE, learning)
 
 
 def waiting(settings: Settings) -> Challenger | None:

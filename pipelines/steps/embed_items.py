@@ -6,7 +6,7 @@ import pyarrow.compute as pc
 
 from pipelines.lake.tables import read_frame, read_table, table_version
 from pipelines.lake.writes import merge_by_key
-from pipelines.settings import Settings
+from pipelines.steps.encoders import specs_at_work
 from pipelines.steps.state import input_of, read_input
 from pipelines.steps.step import Attempt, Outcome
 
@@ -19,33 +19,34 @@ if TYPE_CHECKING:
 FEW = 256  # texts that one worker encodes sooner than a second one has loaded its model
 
 
-def encoder_spec(settings: Settings) -> "EncoderSpec":
-    """The encoder that the settings name; the packaged MiniLM where they name none."""
-    from models.encoder_files import default_encoder_path
-    from spark_jobs.embeddings import EncoderSpec
-
-    encoder = settings.encoder
-    return EncoderSpec(encoder.path or default_encoder_path(), encoder.pooling, encoder.max_tokens)
-
-
 def embed_items(spark: "SparkSession", attempt: Attempt) -> Outcome:
-    """Encodes new and changed texts with the encoder's version beside them."""
+    """Encodes new and changed texts with every encoder that is at work, its version beside them."""
+    settings = attempt.settings
+    counts = {}
+    for spec in specs_at_work(settings, attempt.hours[-1]):
+        version = spec.version
+        counts[version] = _embed_items(spark, attempt, spec, version)
+        attempt.outputs["item_embeddings"] = table_version(settings, "item_embeddings")
+        counts[version] += _embed_queries(spark, attempt, spec, version)
+    told = ", ".join(f"{count} texts encoded by {version}" for version, count in counts.items())
+    return attempt.record("done", told, rows_out=sum(counts.values()))
+
+
+def _embed_items(spark: "SparkSession", attempt: Attempt, spec: "EncoderSpec", version: str) -> int:
+    """Encodes the items whose text this encoder has not seen; how many."""
     from spark_jobs.embeddings import embedded
     from spark_jobs.items import current_items, only_changed, with_text_hash
 
-    settings, spec = attempt.settings, encoder_spec(attempt.settings)
-    version = spec.version
+    settings = attempt.settings
     with attempt.stage("find"):
         items = with_text_hash(current_items(read_input(spark, attempt, "items", "ingest")))
         changed = only_changed(items, read_frame(spark, settings, "item_embeddings"), version)
-        count = changed.count()
+        count = int(changed.count())
     if count:
         with attempt.stage("encode and write"):
             rows = embedded(changed.repartition(1 if count < FEW else 2), spec, version).persist()
             merge_by_key(rows, settings, "item_embeddings", attempt.hours, attempt.step)
-    attempt.outputs["item_embeddings"] = table_version(settings, "item_embeddings")
-    count += _embed_queries(spark, attempt, spec, version)
-    return attempt.record("done", f"{count} texts encoded by {version}", rows_out=count)
+    return count
 
 
 def _embed_queries(spark: "SparkSession", attempt: Attempt, spec: "EncoderSpec", version: str) -> int:

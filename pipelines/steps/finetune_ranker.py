@@ -16,16 +16,16 @@ from pipelines.registry.releases import production_before
 from pipelines.settings import Settings
 from pipelines.steps.candidates import CHALLENGER, RANKER, STATE, candidate_folder, keep_challenger, note_champion, note_version
 from pipelines.steps.candidates import RANKER_STEP as STEP
-from pipelines.steps.catalogue import hour_catalogue, input_version
+from pipelines.steps.catalogue import has_vectors, hour_catalogue, input_version
 from pipelines.steps.challengers import at_work, refreshed
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.step import Attempt, Outcome, attempt, settled, writer_lock
 from pipelines.steps.transfer import transferred_from
 
 if TYPE_CHECKING:
     from models.ranker import Ranker
-    from pipelines.steps.example_batches import ExampleReader, Window
-    from pipelines.steps.ranker_judging import Judged
+    from pipelines.steps.example_batches import ExampleReader
+    from pipelines.steps.ranker_judging import Judged, Seen
     from pipelines.steps.ranker_learning import Learned
 
 
@@ -41,7 +41,7 @@ def run(settings: Settings, hour: str) -> Outcome:
 
 def _learn(current: Attempt) -> Outcome:
     from pipelines.steps.policy_judging import read_log
-    from pipelines.steps.ranker_judging import gate_metrics, judge, judged_hours, prequential
+    from pipelines.steps.ranker_judging import Seen, gate_metrics, judge, judged_hours, prequential
     from pipelines.steps.ranker_learning import base_state, learn
     from pipelines.steps.reach import served
     from pipelines.steps.unlike_hours import hold_unlike
@@ -67,9 +67,10 @@ def _learn(current: Attempt) -> Outcome:
         log = read_log(current, reader.catalogue)
         reached = served(settings, log, learned.state.served(), champion, by, least_value=bound_of("refresh", "policy_value_ratio"))
     with current.stage("judge"):
-        judged = judge(reader, hour, reached.ranker, champion, window)
-        challenger = _challenger(reader, hour, learned if reached.share < 1 else None, window)
-        of_challenger = judge(reader, hour, challenger, champion, window).figures if challenger else {}
+        seen = Seen(reader, window)
+        judged = judge(seen, hour, reached.ranker, champion)
+        challenger, by_challenger = _challenger(current, seen, learned if reached.share < 1 else None, hours)
+        of_challenger = judge(seen, hour, challenger, champion, by_challenger).figures if challenger else {}
     record += [Metric("update_share", "ranker", reached.share), Metric("update_kl", "ranker", reached.kl)]
     figures = [*record, *gate_metrics(judged.figures, "ranker"), *gate_metrics(of_challenger, CHALLENGER)]
     write_metrics(settings, hour, figures)
@@ -84,15 +85,23 @@ def _learn(current: Attempt) -> Outcome:
     return current.record("done", detail, rows_in=learned.fresh)
 
 
-def _challenger(reader: "ExampleReader", hour: str, whole: "Learned | None", window: "Window | None") -> "Ranker | None":
-    """What is, or would be, in staging with this hour, calibrated as what is served: a lineage of its own, else the ``whole`` update."""
-    own = at_work(reader.settings)
+def _challenger(current: Attempt, seen: "Seen", whole: "Learned | None", judged: Sequence[str]) -> "tuple[Ranker | None, Seen]":
+    """What is, or would be, in staging with this hour, calibrated as what is served: a lineage of its own, else the ``whole`` update.
+
+    And the rows as it sees them: by another encoder's vectors, where it reads those.
+    """
+    own, hour = at_work(current.settings), current.hours[-1]
     if own is None and whole is None:
-        return None
-    ranker = (refreshed(reader, own, hour) if own else whole.state.served()).eval()  # type: ignore[union-attr]
-    if window is not None and len(window.calibrating):
-        ranker.fit_calibration(window.calibrating, reader.catalogue.table)
-    return ranker
+        return None, seen
+    if own is not None and own.encoder_version is not None:
+        if not has_vectors(current, own.encoder_version):
+            return None, seen
+        reader = replace(seen.reader, catalogue=hour_catalogue(current, own.encoder_version))
+        seen = replace(seen, reader=reader, window=reader.window(judged) if seen.window else None)
+    ranker = (refreshed(seen.reader, own, hour) if own else whole.state.served()).eval()  # type: ignore[union-attr]
+    if seen.window is not None and len(seen.window.calibrating):
+        ranker.fit_calibration(seen.window.calibrating, seen.reader.catalogue.table)
+    return ranker, seen
 
 
 def example_reader(current: Attempt, encoder_version: str) -> "ExampleReader":

@@ -27,6 +27,7 @@ from pipelines.registry.releases import (
 )
 from pipelines.settings import Settings
 from pipelines.steps.candidates import POLICY, RANKER, RANKER_STEP, candidate_folder
+from pipelines.steps.encoders import follow_production
 from pipelines.steps.step import writer_lock
 
 
@@ -140,9 +141,10 @@ def ended_beside(settings: Settings, row: ReleaseRow, why: str) -> list[ReleaseR
 
 
 def published(settings: Settings, row: ReleaseRow) -> ReleaseRow:
-    """Aliases and tags follow. Raises RegistryDown: then the row stands, and the next hour's decision mends them."""
+    """``encoder.path``, aliases and tags follow. Raises RegistryDown: then the row stands, and the next hour's decision mends them."""
     from pipelines.registry.aliases import follow_releases, tag_decision
 
+    follow_production(settings)
     follow_releases(settings)
     tag_decision(settings, row)
     return row

@@ -150,21 +150,22 @@ def holds(audited: Sequence[Metric]) -> bool:
 
 
 def judged(
-    log: SlateLog, lineage: "Lineage", policy: SlatePolicy, challenger: Release | None = None
+    log: SlateLog, lineage: "Lineage", policy: SlatePolicy, challenger: tuple[Release, SlateLog] | None = None
 ) -> tuple[list[Metric], PolicyRecord | None]:
     """{new ranker, new policy}, {new ranker, production policy} and the challenger against production, on the gate fold's slates.
 
-    And a record of the first. The challenger's value is asked in staging, here only how its slates differ.
+    And a record of the first. The challenger's value is asked in staging, here only how its slates differ; with it comes the log by the
+    vectors that it reads.
     """
     reader = log.judging()
     if reader is None or lineage.champion is None:
         return [], None
     base, found = reader.composed(lineage.champion).logits, list[Metric]()
-    asked = {BOTH: lineage.composed(policy), RANKER_ONLY: lineage.composed(lineage.champion.policy)}
+    asked = {BOTH: (lineage.composed(policy), log), RANKER_ONLY: (lineage.composed(lineage.champion.policy), log)}
     asked |= {CHALLENGER: challenger} if challenger else {}
     compared = {}
-    for subject, release in asked.items():
-        new = reader.composed(release)
+    for subject, (release, own) in asked.items():
+        new = (reader if own is log else own.judging() or reader).composed(release)
         compared[subject] = Compared(new.slates, new.logits, base, reader.rows, log.settings.seed)
         found += gate_metrics(compared[subject].gate_figures(len(log.catalogue.ids)), subject)
     record = compared[BOTH].record()

@@ -13,6 +13,7 @@ from pipelines.hours import shift
 from pipelines.registry.releases import production_before, release_folder
 from pipelines.settings import Settings
 from pipelines.steps.candidates import CHALLENGER, POLICY, RANKER, candidate_folder, challenger_folder
+from pipelines.steps.encoders import read_version
 from pipelines.steps.policy_judging import SlateLog
 from spark_jobs.candidates import CANDIDATE_FEATURES, USER_COUNTERS, USER_TEXT_WIDTH
 from spark_jobs.release import Release, load_release
@@ -47,7 +48,9 @@ def lineage(settings: Settings, hour: str) -> Lineage:
     row = production_before(settings, hour)
     champion = load_release(release_folder(settings, row.release_id), row.release_id, rewards) if row else None
     ranker, anchor = load_ranker(candidate_folder(settings, hour) / RANKER), production_before(settings, shift(hour, -ANCHOR_H))
-    older = load_policy(release_folder(settings, anchor.release_id) / POLICY) if anchor else None
+    folder = release_folder(settings, anchor.release_id) if anchor else None
+    read = read_version(folder / RANKER) if folder else None  # of another encoder's vectors it says nothing about these
+    older = load_policy(folder / POLICY) if folder and read == ranker.config.encoder_version else None
     policy = _going_on(settings, champion.policy if champion else None) or _untrained(settings)
     return Lineage(ranker, policy, champion, rewards, _going_on(settings, older))
 
@@ -72,24 +75,31 @@ def refreshed(log: SlateLog | None, own: Lineage, temperature: float | None = No
     return policy, report, len(slates)
 
 
-def challenger(settings: Settings, hour: str, own: Lineage, log: SlateLog | None) -> Release | None:
-    """The hour's challenger: its ranker, with production's policy as spread as its slates ask for; None where the hour has none."""
+def challenger(settings: Settings, hour: str, own: Lineage) -> Release | None:
+    """The hour's challenger: its ranker with production's policy; None where the hour has none.
+
+    What that policy has learned of users' vectors holds for those of one encoder: with another it starts anew, at the same temperature.
+    """
     folder = challenger_folder(settings, hour) / RANKER
     if own.champion is None or not folder.exists():
         return None
-    found = Release(CHALLENGER, load_ranker(folder), own.champion.policy, own.task_rewards)
-    return replace(found, policy=_as_spread(log, own.champion, found)) if log else found
+    ranker, policy = load_ranker(folder), own.champion.policy
+    if ranker.config.encoder_version != own.champion.ranker.config.encoder_version:
+        temperature, policy = policy.temperature, _untrained(settings)
+        policy.set_temperature(temperature)
+    return Release(CHALLENGER, ranker, policy, own.task_rewards)
 
 
-def _as_spread(log: SlateLog, champion: Release, found: Release) -> SlatePolicy:
-    """Production's policy for the challenger's ranker, at a temperature raised until its slates keep SPREAD of production's entropy.
+def as_spread(log: SlateLog, own_log: SlateLog, champion: Release, found: Release) -> Release:
+    """The challenger with its policy at a temperature raised until its slates keep SPREAD of production's entropy.
 
     A sharper ranker draws the same few items again and again: who comes after it could not be judged by its log.
+    own_log: the log by the vectors that the challenger reads.
     """
-    slates, policy = log.learning(LEARNED_SLATES), copy.deepcopy(found.policy)
-    if slates is None:
-        return policy
-    composed, base = slates.composed(found).slates, slates.composed(champion)
+    slates, own, policy = log.learning(LEARNED_SLATES), own_log.learning(LEARNED_SLATES), copy.deepcopy(found.policy)
+    if slates is None or own is None:
+        return found
+    composed, base = own.composed(found).slates, slates.composed(champion)
     least = SPREAD * slate_entropy(base.logits, base.slates).mean().item()
     first, low, high = policy.temperature, 1.0, WARMEST
 
@@ -98,12 +108,12 @@ def _as_spread(log: SlateLog, champion: Release, found: Release) -> SlatePolicy:
         return slate_entropy(all_logits(policy, composed), composed).mean().item() >= least
 
     if holds(1.0):
-        return policy
+        return replace(found, policy=policy)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
         low, high = (low, middle) if holds(middle) else (middle, high)
     policy.set_temperature(first * high)
-    return policy
+    return replace(found, policy=policy)
 
 
 def _untrained(settings: Settings) -> SlatePolicy:

@@ -39,7 +39,7 @@ from pipelines.steps.candidates import (
     noted_versions,
     prune_candidates,
 )
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec, follow_production
 from pipelines.steps.moves import ended_beside
 from pipelines.steps.retrains import forgetting_figures
 from pipelines.steps.roll_back import finish
@@ -167,7 +167,7 @@ def _models(settings: Settings, hour: str, champion: ReleaseRow | None, with_pol
 
 
 def _publish(settings: Settings, rows: Sequence[ReleaseRow], tracked: "Run") -> None:
-    """Tells the registry: the gates as a figure, aliases of what is served, and on each version what was decided and why."""
+    """``encoder.path`` follows, and the registry: gates as a figure, aliases of what is served, and on each version what was decided."""
     from pipelines.registry.aliases import follow_releases, tag_decision
     from pipelines.registry.figures import gates_figure
 
@@ -175,6 +175,7 @@ def _publish(settings: Settings, rows: Sequence[ReleaseRow], tracked: "Run") -> 
     tracked.params({"release_id": decision.release_id, "compared_with": decision.compared_with, **decision.versions})
     tracked.tag("decision", decision.stage)
     tracked.text("reasons.txt", "\n".join(reason for row in rows for reason in row.reasons) + "\n")
+    follow_production(settings)
     follow_releases(settings)
     for row in rows:
         name, kind = ("gates", "refresh") if row.lineage == MAIN else ("staging", "staging")

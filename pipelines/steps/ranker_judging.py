@@ -59,16 +59,27 @@ class Judged:
     probabilities: dict[str, NDArray[np.float64]]
 
 
-def judge(reader: ExampleReader, hour: str, candidate: Ranker, champion: ReleaseRow | None, window: Window | None) -> Judged:
+@dataclass(frozen=True)
+class Seen:
+    """The gates' window as a ranker sees it: by a reader that has the vectors of its encoder. None before there is anything to judge."""
+
+    reader: ExampleReader
+    window: Window | None
+
+
+def judge(seen: Seen, hour: str, candidate: Ranker, champion: ReleaseRow | None, own: Seen | None = None) -> Judged:
     """Candidate against production on the window's gate-fold rows; only ``finite`` before the first release.
 
+    own: the same rows as the candidate sees them, where it reads the vectors of another encoder than production.
     ``finite``: 1 where every weight, and every probability that the candidate gives to these rows, is a number.
     """
     measured = {"finite": _finite(all(bool(torch.isfinite(weight).all()) for weight in candidate.state_dict().values()))}
-    if champion is None or window is None or not 0 < _labels(window.judging).sum() < len(window.judging.user_ids):
+    window, own = seen.window, own or seen
+    if champion is None or window is None or own.window is None or not 0 < _labels(window.judging).sum() < len(window.judging.user_ids):
         return Judged(measured, np.zeros(0), {})
-    rows, named = window.judging, {CANDIDATE_ARM: candidate, PRODUCTION_ARM: release_ranker(reader.settings, champion)}
-    found = {arm: probabilities(ranker, rows, reader) for arm, ranker in named.items()}
+    rows, production = window.judging, release_ranker(seen.reader.settings, champion)
+    found = {CANDIDATE_ARM: probabilities(candidate, own.window.judging, own.reader)}
+    found[PRODUCTION_ARM] = probabilities(production, rows, seen.reader)
     if not np.isfinite(found[CANDIDATE_ARM]).all():
         return Judged({"finite": _finite(False)}, np.zeros(0), {})
     users, now = user_codes(rows.user_ids), rows.hours == hour

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
-from models.artifacts import CONFIG, load_ranker
+from models.artifacts import load_ranker
 from models.ranker import Ranker, RankerConfig
 from models.records import RankerBatch
 from models.training import FinetuneSettings, TrainState, finetune
@@ -18,6 +17,7 @@ from pipelines.settings import Settings
 from pipelines.steps.adapted_encoders import adapted_folder
 from pipelines.steps.candidates import RANKER, STATE, base_hour, candidate_folder
 from pipelines.steps.challengers import won_state
+from pipelines.steps.encoders import read_version
 from pipelines.steps.example_batches import ExampleReader, joined
 from pipelines.steps.retrains import adopted_folder, adopted_hour
 from pipelines.steps.transfer import transfer_folder
@@ -53,7 +53,7 @@ def base_state(settings: Settings, hour: str, encoder_version: str) -> TrainStat
     if champion is None:
         return None
     production = release_folder(settings, champion.release_id) / RANKER
-    if (found := read_by(production)) != encoder_version:
+    if (found := read_version(production)) != encoder_version:
         raise UserError(
             f"production {champion.release_id} reads vectors of encoder {found}, encoder.path gives {encoder_version}; "
             f"`recloop use-encoder {encoder_version}` releases an adapted encoder with its ranker, else put encoder.path back"
@@ -67,14 +67,9 @@ def base_state(settings: Settings, hour: str, encoder_version: str) -> TrainStat
     if (won := won_state(settings, base)) is not None:
         states.insert(0, won)
     for state in states:
-        if state.exists() and read_by(state) == encoder_version:
+        if state.exists() and read_version(state) == encoder_version:
             return TrainState.load(state, learning)
     return TrainState.create(load_ranker(production), learning)
-
-
-def read_by(ranker: Path) -> str:
-    """Version of the encoder whose vectors the ranker in this folder reads."""
-    return RankerConfig.from_json((ranker / CONFIG).read_text()).encoder_version
 
 
 def learn(

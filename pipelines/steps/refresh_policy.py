@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from models.policies.refresh import RefreshReport
     from models.records import LoggedSlates
     from pipelines.registry.policy_figures import PolicyRecord
+    from pipelines.steps.policy_judging import SlateLog
+    from pipelines.steps.policy_learning import Lineage
+    from spark_jobs.release import Release
 
 CURVE_H = 168  # hours of the curve of values
 
@@ -34,7 +37,6 @@ def run(settings: Settings, hour: str) -> Outcome:
 
 
 def _refresh(current: Attempt) -> Outcome:
-    from models.artifacts import save_policy
     from pipelines.steps import exploration, policy_judging, policy_learning
 
     settings, hour = current.settings, current.hours[-1]
@@ -53,10 +55,8 @@ def _refresh(current: Attempt) -> Outcome:
     with current.stage("learn"):
         policy, report, learned = policy_learning.refreshed(log, lineage, exploration.temperature(current, lineage, catalogue))
     with current.stage("judge"):
-        challenger = policy_learning.challenger(settings, hour, lineage, log)
-        if challenger is not None:
-            save_policy(challenger.policy, challenger_folder(settings, hour) / POLICY)
-        figures, judged = policy_judging.judged(log, lineage, policy, challenger) if log and holds else ([], None)
+        beside = _challenger(current, lineage, log)
+        figures, judged = policy_judging.judged(log, lineage, policy, beside) if log and holds else ([], None)
     write_metrics(settings, hour, [*audit, *figures])
     with current.stage("register"):
         pictures = _pictures(current, audited, judged)
@@ -67,6 +67,25 @@ def _refresh(current: Attempt) -> Outcome:
     counts = f"{mismatched} positions were not as drawn, {bots} slates were shown to bots"
     detail = f"policy {version} learned from {learned} slates, temperature {policy.temperature:.2f}, {counts}{failed}"
     return current.record("done", detail, rows_in=learned)
+
+
+def _challenger(current: Attempt, lineage: "Lineage", log: "SlateLog | None") -> "tuple[Release, SlateLog] | None":
+    """The hour's challenger, whose policy is kept, and the log by the vectors that it reads; None where one of them is missing."""
+    from dataclasses import replace
+
+    from models.artifacts import save_policy
+    from pipelines.steps import policy_learning
+
+    settings, hour, own = current.settings, current.hours[-1], log
+    found = policy_learning.challenger(settings, hour, lineage)
+    if found is None:
+        return None
+    if log and lineage.champion:
+        version = found.ranker.config.encoder_version
+        own = log if version == lineage.ranker.config.encoder_version else replace(log, catalogue=hour_catalogue(current, version))
+        found = policy_learning.as_spread(log, own, lineage.champion, found)
+    save_policy(found.policy, challenger_folder(settings, hour) / POLICY)
+    return (found, own) if own else None
 
 
 def _audit_figure(slates: "LoggedSlates") -> "Figure":

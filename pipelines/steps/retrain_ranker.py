@@ -9,7 +9,7 @@ from pipelines.lake import ledger
 from pipelines.lake.metrics import Metric, write_metrics
 from pipelines.settings import Settings
 from pipelines.steps.candidates import RANKER, RANKER_STEP, STATE, candidate_folder
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.finetune_ranker import example_reader
 from pipelines.steps.retrains import FORGETTING, prune_retrains, retrain_folder
 from pipelines.steps.retrains import RETRAIN_STEP as STEP

@@ -42,10 +42,11 @@ from pipelines.registry.staging import (
     power_sentence,
 )
 from pipelines.settings import Settings
+from pipelines.steps.adapted_encoders import ENCODER, read_report
 from pipelines.steps.arm_rewards import read_evidence, read_lately
 from pipelines.steps.candidates import CHALLENGER, POLICY, RANKER, challenger_folder
 from pipelines.steps.catalogue import input_version
-from pipelines.steps.challengers import waiting
+from pipelines.steps.challengers import at_work, waiting
 from pipelines.steps.step import Attempt
 from spark_jobs.arms import CHALLENGER_ARM, PREDECESSOR_ARM, PRODUCTION_ARM
 
@@ -206,6 +207,8 @@ class StagingStep:
 
         settings, tags = self.current.settings, {"lineage": lineage}
         own = {kind: register(settings, self.tracked, kind, path, self.hour, tags) for kind, path in self._models().items()}
+        if (work := at_work(settings)) is not None and work.encoder_version is not None:
+            own[ENCODER] = read_report(settings, work.encoder_version).versions[ENCODER]
         return dict(self.champion.versions) | own
 
     def _row(

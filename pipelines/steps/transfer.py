@@ -9,7 +9,7 @@ from pipelines.errors import UserError
 from pipelines.registry.releases import PRODUCTION, all_releases, release_folder
 from pipelines.settings import Settings, load_settings
 from pipelines.steps.candidates import RANKER
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 
 _FROM = "from.json"
 

@@ -12,7 +12,7 @@ from pipelines.errors import UserError
 from pipelines.lake import ledger
 from pipelines.registry.gates import Measured
 from pipelines.settings import Settings
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.step import Attempt, writer_lock
 from pipelines.steps.tune_space import TuneHours, Values, present, suggest, tune_hours, with_values
 

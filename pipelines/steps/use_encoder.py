@@ -1,26 +1,22 @@
 """The release of an adapted encoder together with the ranker fitted to it, and the way back: by a person's word, from the next hour on."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import yaml
 
 from pipelines.clock import now
 from pipelines.errors import UserError
 from pipelines.hours import shift
 from pipelines.lake import ledger
-from pipelines.local.landing import write_file
 from pipelines.registry.release_files import install
 from pipelines.registry.releases import PRODUCTION, ReleaseRow, all_releases, append_decision, next_release_id, release_folder
-from pipelines.settings import Settings, load_settings
-from pipelines.steps.adapted_encoders import ENCODER, adapted_folder, read_report
+from pipelines.settings import Settings
+from pipelines.steps.adapted_encoders import ENCODER, adapted_folder, note_before, noted_before, read_report
 from pipelines.steps.candidates import POLICY, RANKER
+from pipelines.steps.encoders import name_encoder
 from pipelines.steps.step import writer_lock
 
 STEP = "use_encoder"
-_BEFORE = "before.json"  # beside an encoder that was chosen: the encoder.path and the release before it
 
 
 @dataclass(frozen=True)
@@ -49,8 +45,7 @@ def run(settings: Settings, encoder_version: str) -> ReleaseRow:
         if champion.versions[ENCODER] == versions[ENCODER]:
             return _published(settings, champion, chosen.encoder_path)
         hour = _finished_hour(settings)
-        before = {"path": settings.encoder.path, "release_id": champion.release_id}
-        write_file(folder / _BEFORE, (json.dumps(before) + "\n").encode())
+        note_before(settings, encoder_version, champion.release_id)
         return _release(settings, champion, chosen, hour)
 
 
@@ -61,34 +56,16 @@ def back(settings: Settings) -> ReleaseRow:
     """
     with writer_lock(settings, "spark"), writer_lock(settings, "gpu"), writer_lock(settings, "releases"):
         champion, path = _champion(settings), settings.encoder.path
-        note = Path(path).parent / _BEFORE if path else None
-        if note is None or not note.exists():
+        before = noted_before(Path(path).parent) if path else None
+        if before is None:
             raise UserError(f"encoder.path {path} was not chosen by `recloop use-encoder`: there is nothing to go back to")
-        before = json.loads(note.read_text())
-        earlier = next(row for row in all_releases(settings) if row.release_id == before["release_id"])
+        earlier = next(row for row in all_releases(settings) if row.release_id == before.release_id)
         folder = release_folder(settings, earlier.release_id)
         reasons = (f"back by hand to the models of {earlier.release_id}",)
-        chosen = _Chosen(earlier.versions, before["path"], folder / RANKER, folder / POLICY, reasons)
+        chosen = _Chosen(earlier.versions, before.path, folder / RANKER, folder / POLICY, reasons)
         if champion.versions[ENCODER] == earlier.versions[ENCODER]:
             return _published(settings, champion, chosen.encoder_path)
         return _release(settings, champion, chosen, _finished_hour(settings))
-
-
-def name_encoder(settings: Settings, path: str | None) -> None:
-    """Writes ``encoder.path`` of ``recloop.yaml``. Raises UserError where the environment says otherwise."""
-    file = settings.home / "recloop.yaml"
-    text = file.read_text(encoding="utf-8") if file.exists() else ""
-    own = yaml.safe_load(text) or {}
-    if (own.get("encoder") or {}).get("path") != path:
-        if "encoder" in own:
-            own["encoder"] = (own["encoder"] or {}) | {"path": path}
-            text = yaml.safe_dump(own, sort_keys=False, allow_unicode=True)
-        else:  # a person's comments stay
-            text = f"{text.rstrip()}\n{yaml.safe_dump({'encoder': {'path': path}})}".lstrip()
-        write_file(file, text.encode())
-    found = load_settings(settings.home).encoder.path
-    if found != path:
-        raise UserError(f"RECLOOP__ENCODER__PATH names {found}, {file} names {path}; unset the variable and run this again")
 
 
 def _release(settings: Settings, champion: ReleaseRow, chosen: _Chosen, hour: str) -> ReleaseRow:

@@ -34,7 +34,7 @@ from pipelines.local.verification import verify
 from pipelines.registry.releases import all_releases
 from pipelines.settings import load_settings
 from pipelines.steps import finetune_ranker, monitor_hour
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.hour import run_hour
 from pipelines.steps.step import Attempt
 

@@ -7,7 +7,7 @@ import pytest
 from pipelines.errors import UserError
 from pipelines.evaluation.example_walk import JudgedHour, running_auc, walk_examples
 from pipelines.hours import shift
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.finetune_ranker import example_reader
 from pipelines.steps.ranker_judging import probabilities
 from pipelines.steps.ranker_learning import learn

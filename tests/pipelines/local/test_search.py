@@ -10,7 +10,7 @@ from pipelines.hours import end_of
 from pipelines.lake import ledger
 from pipelines.local.search import search
 from pipelines.registry.releases import ReleaseRow, append_decision, release_folder
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 
 START = "2026-11-10T08"
 TITLES = {"red": "red running shoes for women", "blue": "blue suede shoes", "lamp": "desk lamp with LED light", "gone": "red shoes"}

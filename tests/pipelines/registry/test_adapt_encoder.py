@@ -25,7 +25,7 @@ from pipelines.settings import load_settings
 from pipelines.steps import adapt_encoder, finetune_ranker, use_encoder
 from pipelines.steps.adapted_encoders import adapted_folder, read_report
 from pipelines.steps.candidates import candidate_folder
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.ranker_learning import base_state
 from spark_jobs.contracts import TABLES
 

@@ -19,7 +19,7 @@ from pipelines.registry.releases import ReleaseRow, append_decision, release_fol
 from pipelines.registry.versions import alias_versions, versions
 from pipelines.steps import adopt_retrain, retrain_ranker, tune_ranker
 from pipelines.steps.candidates import STATE, candidate_folder
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.finetune_ranker import example_reader
 from pipelines.steps.ranker_learning import base_state, learn
 from pipelines.steps.retrain_learning import retrain, untrained

@@ -10,7 +10,7 @@ from pipelines.hours import end_of, shift
 from pipelines.registry.releases import MAIN, ReleaseRow, append_decision, release_folder
 from pipelines.steps.candidates import STATE, candidate_folder
 from pipelines.steps.challengers import at_work, begin, refreshed, waiting
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.finetune_ranker import example_reader
 from pipelines.steps.ranker_learning import base_state, finetune_settings, learn
 from pipelines.steps.retrains import retrain_folder

@@ -3,7 +3,7 @@
 import torch
 
 from pipelines.hours import shift
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.finetune_ranker import example_reader
 from pipelines.steps.ranker_learning import learn
 from pipelines.steps.step import Attempt

@@ -8,7 +8,7 @@ import torch
 from models.ranker import Ranker
 from models.training import TrainState
 from pipelines.errors import TransientError
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.finetune_ranker import example_reader
 from pipelines.steps.ranker_learning import finetune_settings
 from pipelines.steps.retrain_learning import retrain, untrained

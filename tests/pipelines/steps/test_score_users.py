@@ -24,7 +24,7 @@ from pipelines.registry.releases import (
     release_folder,
 )
 from pipelines.steps import build_features, moves, rebuild, roll_back, score_users, step
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from spark_jobs.contracts import DEFAULT_USER
 
 START = "2026-11-10T08"

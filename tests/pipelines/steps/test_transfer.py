@@ -12,7 +12,7 @@ from pipelines.hours import end_of
 from pipelines.registry.releases import ReleaseRow, append_decision, release_folder
 from pipelines.settings import load_settings
 from pipelines.steps.candidates import RANKER
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.transfer import take_over, transfer_folder, transferred_from
 
 HOUR = "2026-11-10T08"
