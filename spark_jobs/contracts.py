@@ -220,7 +220,7 @@ _TABLES = [
             pa.field("files", landing_files),
             pa.field("rows_in", _i64), pa.field("rows_out", _i64), pa.field("rows_refused", _i64), pa.field("content_hash", _text),
             pa.field("seconds", pa.list_(pa.struct([("stage", _text), ("s", _f64)]))), pa.field("release_id", _text),
-            pa.field("challenger_id", _text), pa.field("detail", _text), _required("code_version", _text),
+            pa.field("challenger_id", _text), pa.field("began_from", _text), pa.field("detail", _text), _required("code_version", _text),
             _required("started_at", _ts), _required("ended_at", _ts),
         ]),
         engine="delta-rs", retention_days=400,

@@ -30,7 +30,10 @@ class LandingFile:
 
 @dataclass(frozen=True)
 class LedgerRow:
-    """What one attempt read, wrote and took; ``inputs`` and ``outputs`` are table versions; ``challenger_id``: the release in staging."""
+    """What one attempt read, wrote and took; ``inputs`` and ``outputs`` are table versions; ``challenger_id``: the release in staging.
+
+    began_from: the weights that a pass of learning went on from (``ranker_learning.Base``).
+    """
 
     hour: str
     step: str
@@ -48,6 +51,7 @@ class LedgerRow:
     seconds: dict[str, float] = field(default_factory=dict)
     release_id: str | None = None
     challenger_id: str | None = None
+    began_from: str | None = None
     detail: str | None = None
     attempt: int = 0
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 RANKER, POLICY, STATE = "ranker", "policy", "ranker_state"
 BOTH, RANKER_ONLY = "both", "ranker only"  # what is judged beside production: with the new policy, or with production's
 CHALLENGER = "challenger"  # what would be, or is, in staging: its folder of a candidate, and the subject of its figures
+CANDIDATE_OF = "the candidate of "  # an hour follows: how the ledger says what a pass went on from
 RANKER_STEP, POLICY_STEP = "finetune_ranker", "refresh_policy"
 KEPT_HOURS = 72
 _CHAMPION = "measured_against"

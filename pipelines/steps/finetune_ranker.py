@@ -42,13 +42,14 @@ def run(settings: Settings, hour: str) -> Outcome:
 def _learn(current: Attempt) -> Outcome:
     from pipelines.steps.policy_judging import read_log
     from pipelines.steps.ranker_judging import Seen, gate_metrics, judge, judged_hours, prequential
-    from pipelines.steps.ranker_learning import base_state, learn
+    from pipelines.steps.ranker_learning import FIRST_LOAD, base_of, learn
     from pipelines.steps.reach import served
     from pipelines.steps.unlike_hours import hold_unlike
 
     settings, hour = current.settings, current.hours[-1]
     encoder_version = encoder_spec(settings).version
-    champion, base = production_before(settings, hour), base_state(settings, hour, encoder_version)
+    champion, source = production_before(settings, hour), base_of(settings, hour, encoder_version)
+    base = source.state(settings) if source else None
     with current.stage("record"):
         reader = example_reader(current, encoder_version)
         held = hold_unlike(settings, [one for one in current.hours if one != settings.lake.start_hour], reader.impressions)
@@ -82,7 +83,7 @@ def _learn(current: Attempt) -> Outcome:
         f"ranker {version} learned {learned.fresh} new and {learned.replayed} replayed rows of {len(current.hours)} hours, "
         f"{reached.share:.0%} of the update served{told}"
     )
-    return current.record("done", detail, rows_in=learned.fresh)
+    return current.record("done", detail, rows_in=learned.fresh, began_from=source.name if source else FIRST_LOAD)
 
 
 def _challenger(current: Attempt, seen: "Seen", whole: "Learned | None", judged: Sequence[str]) -> "tuple[Ranker | None, Seen]":

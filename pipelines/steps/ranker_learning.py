@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -15,7 +16,7 @@ from pipelines.errors import UserError
 from pipelines.registry.releases import production_before, release_folder
 from pipelines.settings import Settings
 from pipelines.steps.adapted_encoders import adapted_folder
-from pipelines.steps.candidates import RANKER, STATE, base_hour, candidate_folder
+from pipelines.steps.candidates import CANDIDATE_OF, RANKER, STATE, base_hour, candidate_folder
 from pipelines.steps.challengers import won_state
 from pipelines.steps.encoders import read_version
 from pipelines.steps.example_batches import ExampleReader, joined
@@ -24,6 +25,8 @@ from pipelines.steps.transfer import transfer_folder
 from spark_jobs.contracts import HISTORY
 from spark_jobs.counters import CLICK_RATE, CLICK_RATE_BASE
 from spark_jobs.ranker_inputs import CROSS, RELEVANCE
+
+FIRST_LOAD = "the first load"
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,22 @@ def finetune_settings(settings: Settings, bootstrap: bool, seed: int | None = No
     return FinetuneSettings(lr=rate, batch_size=ranker.batch_size, epochs=epochs, seed=settings.seed if seed is None else seed)
 
 
-def base_state(settings: Settings, hour: str, encoder_version: str) -> TrainState | None:
+@dataclass(frozen=True)
+class Base:
+    """Where a pass goes on: what that is, as the ledger says it, and the folder of its weights."""
+
+    name: str
+    folder: Path
+
+    def state(self, settings: Settings) -> TrainState:
+        """With the optimizer, where the folder holds one: the ranker of a release has none."""
+        learning = finetune_settings(settings, bootstrap=False)
+        if self.folder.name == RANKER:
+            return TrainState.create(load_ranker(self.folder), learning)
+        return TrainState.load(self.folder, learning)
+
+
+def base_of(settings: Settings, hour: str, encoder_version: str) -> Base | None:
     """Where the lineage goes on; None before the bootstrap.
 
     From a challenger that won or a retrain that was adopted since the last candidate, else from that candidate, else from the ranker of a
@@ -58,18 +76,22 @@ def base_state(settings: Settings, hour: str, encoder_version: str) -> TrainStat
             f"production {champion.release_id} reads vectors of encoder {found}, encoder.path gives {encoder_version}; "
             f"`recloop use-encoder {encoder_version}` releases an adapted encoder with its ranker, else put encoder.path back"
         )
-    learning, base, adopted = finetune_settings(settings, bootstrap=False), base_hour(settings, hour), adopted_hour(settings, hour)
-    states = [adapted_folder(settings, encoder_version) / STATE]
+    base, adopted = base_hour(settings, hour), adopted_hour(settings, hour)
+    bases = [Base(f"the ranker that was fitted to encoder {encoder_version}", adapted_folder(settings, encoder_version) / STATE)]
     if base is not None:
-        states.insert(0, candidate_folder(settings, base) / STATE)
+        bases.insert(0, Base(f"{CANDIDATE_OF}{base}", candidate_folder(settings, base) / STATE))
     if adopted is not None and (base is None or base <= adopted):
-        states.insert(0, adopted_folder(settings, adopted))
+        bases.insert(0, Base(f"the full retrain that was adopted at {adopted}", adopted_folder(settings, adopted)))
     if (won := won_state(settings, base)) is not None:
-        states.insert(0, won)
-    for state in states:
-        if state.exists() and read_version(state) == encoder_version:
-            return TrainState.load(state, learning)
-    return TrainState.create(load_ranker(production), learning)
+        bases.insert(0, Base(f"{champion.lineage}, which won as {champion.release_id}", won))
+    there = (one for one in bases if one.folder.exists() and read_version(one.folder) == encoder_version)
+    return next(there, Base(f"the weights of production {champion.release_id}", production))
+
+
+def base_state(settings: Settings, hour: str, encoder_version: str) -> TrainState | None:
+    """The weights of ``base_of``."""
+    base = base_of(settings, hour, encoder_version)
+    return base.state(settings) if base else None
 
 
 def learn(

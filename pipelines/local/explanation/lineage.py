@@ -7,15 +7,13 @@ from pipelines.errors import UserError
 from pipelines.lake import ledger
 from pipelines.lake.ledger import LedgerRow
 from pipelines.local.explanation.records import Attempt, Learned
-from pipelines.registry.gates import load_gates, shown_worse
-from pipelines.registry.releases import MAIN, REJECTED, ROLLBACK, ReleaseRow, all_releases
-from pipelines.registry.staging import TRIAL
+from pipelines.registry.releases import MAIN, ReleaseRow, all_releases
 from pipelines.settings import Settings
-from pipelines.steps.candidates import POLICY, POLICY_STEP, RANKER, RANKER_STEP
+from pipelines.steps.candidates import CANDIDATE_OF, POLICY, POLICY_STEP, RANKER, RANKER_STEP
 from pipelines.steps.promote_models import STEP as PROMOTE
-from pipelines.steps.retrains import ADOPT_STEP
 from pipelines.steps.score_users import STEP as SCORE_USERS
-from pipelines.steps.use_encoder import STEP as USE_ENCODER
+
+NOT_RECORDED = "weights of which the ledger of that time says nothing"
 
 
 def read_release(settings: Settings, release_id: str) -> ReleaseRow:
@@ -43,7 +41,7 @@ def _ranker(settings: Settings, release: ReleaseRow) -> Learned:
     newest = _judged(settings, made, runs)
     if newest is None:
         return Learned(RANKER, made.versions[RANKER], made.release_id, (), f"not by {RANKER_STEP}: {made.decided_by} of {made.hour}", None)
-    passes, start = _lineage(settings, newest, runs)
+    passes, start = _lineage(newest, runs)
     beside = made.compared_with if made.lineage == MAIN else None
     return Learned(RANKER, made.versions[RANKER], made.release_id, [_attempt(one) for one in passes], start, beside)
 
@@ -78,34 +76,16 @@ def _judged(settings: Settings, release: ReleaseRow, runs: Sequence[list[LedgerR
     return (before or found)[-1] if found else None
 
 
-def _lineage(settings: Settings, newest: list[LedgerRow], runs: Sequence[list[LedgerRow]]) -> tuple[list[list[LedgerRow]], str]:
-    """The pass and those before it, and what the first began from.
-
-    By the rule of ``candidates.base_hour`` and ``ranker_learning.base_state``, on the rows that there were then: a pass goes on from the
-    newest earlier candidate that was not shown to be worse, and from production's weights where all before are lost.
-    """
-    gates, releases, chain = load_gates("refresh"), all_releases(settings), [newest]
-    retrains = [row for row in ledger.rows(settings, ADOPT_STEP) if row.status == "done"]
-    for rows in reversed(runs):
-        here, hour = chain[-1], rows[-1].hour
-        if not (hour < here[0].hour and rows[-1].ended_at <= here[0].started_at):
-            continue
-        known = [row for row in releases if row.hour < here[0].hour]
-        adopted = next((row for row in reversed(retrains) if row.hour < here[0].hour and row.ended_at <= here[0].started_at), None)
-        ended = next((row for row in reversed(known) if _ends_lineage(row) and row.hour >= hour), None)
-        if adopted and (ended or hour <= adopted.hour):
-            return chain, f"a full retrain: {adopted.detail}"
-        if ended:
-            return chain, f"production's weights: {ended.release_id} ended what was learned before"
-        worse = (row for row in known if row.hour == hour and row.stage == REJECTED and row.lineage == MAIN)
-        if not any(shown_worse(row.gates, gates) for row in worse):
-            chain.append(rows)
-    return chain, "the first load" if chain[-1][-1].hour == runs[0][-1].hour else "production's weights"
-
-
-def _ends_lineage(row: ReleaseRow) -> bool:
-    """Whether nothing goes on from what was learned up to then: rolled back, lost on trial, or of another encoder."""
-    return row.kind == ROLLBACK or (row.kind == TRIAL and row.stage == REJECTED) or row.decided_by == USE_ENCODER
+def _lineage(newest: list[LedgerRow], runs: Sequence[list[LedgerRow]]) -> tuple[list[list[LedgerRow]], str]:
+    """The pass and those before it, each as the one after it recorded, and what the first began from."""
+    chain = [newest]
+    while (began := chain[-1][-1].began_from or NOT_RECORDED).startswith(CANDIDATE_OF):
+        hour, start = began.removeprefix(CANDIDATE_OF), chain[-1][0].started_at
+        earlier = [rows for rows in runs if rows[-1].hour == hour and rows[-1].ended_at <= start]
+        if not earlier:
+            return chain, f"{began}, whose attempt the ledger does not hold"
+        chain.append(earlier[-1])
+    return chain, began
 
 
 def _attempt(rows: Sequence[LedgerRow]) -> Attempt:

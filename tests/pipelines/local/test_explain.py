@@ -25,7 +25,7 @@ from pipelines.lake import ledger
 from pipelines.lake.tables import read_table, table_path, table_version
 from pipelines.local.explanation.drawn import Row, explain_draw
 from pipelines.local.explanation.explain import EVENTS, explain
-from pipelines.local.explanation.lineage import learned, read_release
+from pipelines.local.explanation.lineage import NOT_RECORDED, learned, read_release
 from pipelines.local.explanation.page import render
 from pipelines.local.explanation.screen import print_explanation
 from pipelines.registry.gates import Figure
@@ -239,12 +239,15 @@ def test_versions_whose_files_were_vacuumed(root, user):
         explain(root.settings, user)
 
 
-def finetuned(root, ledger_row, first, last, minutes, detail):
-    """The rows of one attempt, which ended so many minutes after its last hour."""
+def finetuned(root, ledger_row, first, last, minutes, detail, began_from=None):
+    """The rows of one attempt, which ended so many minutes after its last hour; ``began_from``: an hour is its candidate."""
     at = end_of(last) + timedelta(minutes=minutes)
-    rows = [ledger_row("finetune_ranker", hour, started_at=at, ended_at=at + timedelta(seconds=9), detail=detail) for hour in
-            hour_range(first, last)]  # fmt: skip
-    ledger.write_rows(root.settings, rows)
+    base = f"the candidate of {began_from}" if began_from and began_from[:2] == "20" else began_from
+    times = {"started_at": at, "ended_at": at + timedelta(seconds=9)}
+    ledger.write_rows(
+        root.settings,
+        [ledger_row("finetune_ranker", hour, detail=detail, began_from=base, **times) for hour in hour_range(first, last)],
+    )
 
 
 def decided(root, ledger_row, hour, minutes, stage="production", **values):
@@ -259,56 +262,50 @@ def passes_of(root, release_id):
     return [(one.first_hour, one.last_hour, one.hours, one.detail) for one in ranker.passes], ranker
 
 
-def test_what_a_ranker_learned_are_the_attempts_that_its_release_was_decided_on(make_root, ledger_row):
-    """The first load; three hours at once; an hour that a gate showed to be worse; one that was learned again after its decision."""
+def test_what_a_ranker_learned_are_the_attempts_that_its_release_was_decided_on_and_what_they_went_on_from(make_root, ledger_row):
+    """The first load; three hours at once; an hour that nothing went on from; one that was learned again after its decision."""
     root = make_root(users=1)
     root.release(START)
     h = [shift(START, number) for number in range(7)]
-    worse = Figure("AUC per user", "fail", -0.02, -0.03, -0.01, -0.003, 5000)
-    finetuned(root, ledger_row, h[1], h[1], 1, "load")
+    finetuned(root, ledger_row, h[1], h[1], 1, "load", "the first load")
     decided(root, ledger_row, h[1], 2)
-    finetuned(root, ledger_row, h[2], h[4], 1, "three")
+    finetuned(root, ledger_row, h[2], h[4], 1, "three", h[1])
     decided(root, ledger_row, h[4], 2, stage="abstained")
-    finetuned(root, ledger_row, h[5], h[5], 1, "worse")
-    decided(root, ledger_row, h[5], 2, stage="rejected", gates=(worse,))
-    finetuned(root, ledger_row, h[6], h[6], 1, "newest")
+    finetuned(root, ledger_row, h[5], h[5], 1, "worse", h[4])
+    decided(root, ledger_row, h[5], 2, stage="rejected", gates=(Figure("AUC per user", "fail", -0.02, -0.03, -0.01, -0.003, 5000),))
+    finetuned(root, ledger_row, h[6], h[6], 1, "newest", h[4])
     newest = decided(root, ledger_row, h[6], 2)
-    finetuned(root, ledger_row, h[6], h[6], 3, "again")
+    finetuned(root, ledger_row, h[6], h[6], 3, "again", h[4])
     found, ranker = passes_of(root, newest)
     assert found == [(h[6], h[6], 1, "newest"), (h[2], h[4], 3, "three"), (h[1], h[1], 1, "load")]
     assert (ranker.start, ranker.released, ranker.beside) == ("the first load", newest, None)
 
 
-def test_a_way_back_ends_what_was_learned_before_and_holds_what_was_learned_then(make_root, ledger_row):
+def test_a_way_back_holds_what_was_learned_then_and_the_next_hour_says_what_it_began_from(make_root, ledger_row):
     root = make_root(users=1)
     h = [shift(START, number) for number in range(1, 4)]
-    finetuned(root, ledger_row, h[0], h[0], 1, "load")
+    finetuned(root, ledger_row, h[0], h[0], 1, "load", "the first load")
     first = decided(root, ledger_row, h[0], 2)
-    finetuned(root, ledger_row, h[1], h[1], 1, "second")
+    finetuned(root, ledger_row, h[1], h[1], 1, "second", h[0])
     decided(root, ledger_row, h[1], 2)
     versions = read_release(root.settings, first).versions
     back = root.release(h[1], kind="rollback", decided_by="recloop rollback, ann", versions=versions)
-    finetuned(root, ledger_row, h[2], h[2], 1, "third")
+    finetuned(root, ledger_row, h[2], h[2], 1, "third", f"the weights of production {back}")
     third = decided(root, ledger_row, h[2], 2)
     found, ranker = passes_of(root, third)
-    assert [detail for *_, detail in found] == ["third"] and ranker.start.startswith(f"production's weights: {back} ended")
+    assert [detail for *_, detail in found] == ["third"] and ranker.start == f"the weights of production {back}"
     found, ranker = passes_of(root, back)
     assert [detail for *_, detail in found] == ["load"] and ranker.released == first
 
 
-def test_an_adopted_retrain_is_where_the_lineage_begins_anew(make_root, ledger_row):
+def test_what_the_ledger_does_not_hold_is_said(make_root, ledger_row):
     root = make_root(users=1)
-    h = [shift(START, number) for number in range(1, 5)]
-    for hour, detail in zip(h[:2], ("load", "second"), strict=True):
-        finetuned(root, ledger_row, hour, hour, 1, detail)
-        decided(root, ledger_row, hour, 2)
-    at = end_of(h[1]) + timedelta(minutes=3)
-    ledger.write_rows(root.settings, [ledger_row("adopt_retrain", h[1], started_at=at, ended_at=at, detail="the retrain of an hour")])
-    for hour, detail in zip(h[2:], ("third", "fourth"), strict=True):
-        finetuned(root, ledger_row, hour, hour, 1, detail)
-        newest = decided(root, ledger_row, hour, 2)
-    found, ranker = passes_of(root, newest)
-    assert [detail for *_, detail in found] == ["fourth", "third"] and ranker.start == "a full retrain: the retrain of an hour"
+    h = [shift(START, number) for number in range(1, 4)]
+    for number, began_from in ((1, None), (2, h[0])):
+        finetuned(root, ledger_row, h[number], h[number], 1, "pass", began_from)
+        newest = decided(root, ledger_row, h[number], 2)
+        _, ranker = passes_of(root, newest)
+        assert ranker.start == {1: NOT_RECORDED, 2: f"the candidate of {h[0]}, whose attempt the ledger does not hold"}[number]
 
 
 def test_a_model_that_no_fine_tuning_made(make_root):
