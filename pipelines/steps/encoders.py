@@ -111,4 +111,4 @@ def _read_versions(settings: Settings, hour: str) -> Iterator[str]:
 def _lately(settings: Settings, hour: str) -> list[ReleaseRow]:
     """In production now, or until BACK_H hours ago."""
     rows = [row for row in all_releases(settings) if row.stage == PRODUCTION]
-    return [row for row, later in zip(rows, [*rows[1:], None], strict=True) if later is None or later.since > shift(hour, -BACK_H)]
+    return [row for row, later in zip(rows, [*rows[1:], None], strict=False) if later is None or later.since > shift(hour, -BACK_H)]

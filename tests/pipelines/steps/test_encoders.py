@@ -58,6 +58,7 @@ def versions_at_work(home, hour):
 def test_what_draws_learns_or_may_come_back_is_encoded_for(root, release):
     home, own, adapted = root
     hours = [shift(START, number) for number in range(60)]
+    assert versions_at_work(home, START) == [own], "before the first release"
     release(1, "production", own, START)
     assert versions_at_work(home, hours[1]) == [own]
     release(2, "staging", adapted, hours[1], "encoder-x")
