@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from models.policies.refresh import RefreshReport
     from models.records import LoggedSlates
     from pipelines.registry.policy_figures import PolicyRecord
+    from pipelines.steps.policy_learning import Lineage
 
 CURVE_H = 168  # hours of the curve of values
 
@@ -60,7 +61,7 @@ def _refresh(current: Attempt) -> Outcome:
     write_metrics(settings, hour, [*audit, *figures])
     with current.stage("register"):
         pictures = _pictures(current, audited, judged)
-        version = _register(current, policy, report, [*audit, *figures], pictures)
+        version = _register(current, policy, report, [*audit, *figures], pictures, _page(current, judged, lineage))
     failed = "" if holds else "; the propensity audit failed: this hour's policy figures are invalid"
     mismatched = log.mismatched if log else 0
     bots = int(log.bots.sum()) if log else 0
@@ -88,6 +89,18 @@ def _pictures(current: Attempt, audited: "LoggedSlates | None", judged: "PolicyR
     return found
 
 
+def _page(current: Attempt, judged: "PolicyRecord | None", lineage: "Lineage") -> str | None:
+    """Slates of some users before and after the refresh, by title."""
+    from pipelines.registry.slate_page import slates_page
+    from pipelines.steps.fixed_users import titles_of
+
+    if judged is None or lineage.champion is None or not judged.users:
+        return None
+    items = {item for user in judged.users for item in (*user.before, *user.after, *user.reactions)}
+    titles = titles_of(current.settings, items, current.inputs["items"])
+    return slates_page(current.hours[-1], judged.users, titles, lineage.champion.release_id)
+
+
 def _values_by_hour(current: Attempt) -> dict[str, dict[str, Metric]]:
     """By policy and hour, the values that the last hours' refreshes found."""
     settings, hour = current.settings, current.hours[-1]
@@ -100,7 +113,7 @@ def _values_by_hour(current: Attempt) -> dict[str, dict[str, Metric]]:
 
 
 def _register(
-    current: Attempt, policy: "SlatePolicy", report: "RefreshReport", figures: list[Metric], pictures: "dict[str, Figure]"
+    current: Attempt, policy: "SlatePolicy", report: "RefreshReport", figures: list[Metric], pictures: "dict[str, Figure]", page: str | None
 ) -> str:
     from dataclasses import asdict
 
@@ -117,6 +130,8 @@ def _register(
         tracked.metrics(asdict(report) | {"temperature": policy.temperature} | {metric_key(metric): metric.value for metric in figures})
         for name, picture in pictures.items():
             tracked.figure(name, picture)
+        if page is not None:
+            tracked.text("slates.html", page)
         version = register(settings, tracked, "policy", folder, hour)
     note_version(settings, hour, "policy", version)
     set_alias(settings, "policy", "candidate", version)
