@@ -2,13 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-import pyarrow.compute as pc
-
 from pipelines.clock import check_hour
-from pipelines.hours import shift
 from pipelines.lake import ledger
-from pipelines.lake.control import read_rows
-from pipelines.lake.metrics import Metric, write_metrics
+from pipelines.lake.metrics import Metric, metrics_by_hour, write_metrics
 from pipelines.settings import Settings
 from pipelines.steps.candidates import POLICY, RANKER_STEP, candidate_folder, challenger_folder, note_version
 from pipelines.steps.candidates import POLICY_STEP as STEP
@@ -85,7 +81,7 @@ def _pictures(current: Attempt, audited: "LoggedSlates | None", judged: "PolicyR
 
     found = {} if audited is None else {"propensities": _audit_figure(audited)}
     if judged is not None:
-        found["policy"] = policy_figure(judged, _values_by_hour(current))
+        found["policy"] = policy_figure(judged, metrics_by_hour(current.settings, "policy_value", current.hours[-1], CURVE_H))
     return found
 
 
@@ -99,17 +95,6 @@ def _page(current: Attempt, judged: "PolicyRecord | None", lineage: "Lineage") -
     items = {item for user in judged.users for item in (*user.before, *user.after, *user.reactions)}
     titles = titles_of(current.settings, items, current.inputs["items"])
     return slates_page(current.hours[-1], judged.users, titles, lineage.champion.release_id)
-
-
-def _values_by_hour(current: Attempt) -> dict[str, dict[str, Metric]]:
-    """By policy and hour, the values that the last hours' refreshes found."""
-    settings, hour = current.settings, current.hours[-1]
-    found: dict[str, dict[str, Metric]] = {}
-    where = (pc.field("name") == "policy_value") & (pc.field("hour") > shift(hour, -CURVE_H)) & (pc.field("hour") <= hour)
-    for row in read_rows(settings, "metrics", where=where):
-        at = row.pop("hour")
-        found.setdefault(row["subject"], {})[at] = Metric(**row)
-    return found
 
 
 def _register(
