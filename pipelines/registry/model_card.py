@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.registry.card_limits import commands, limits
 from pipelines.registry.client import call
 from pipelines.registry.gates import Figure
 from pipelines.registry.releases import all_releases
@@ -36,7 +37,9 @@ def model_card(card: Card) -> str:
 
     environment = Environment(loader=FileSystemLoader(TEMPLATES), trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"cell": _cell, "number": number, "fixed": fixed}
-    return environment.get_template("model_card.md.j2").render(card=card, by_subject=_by_subject(card.metrics))
+    return environment.get_template("model_card.md.j2").render(
+        card=card, by_subject=_by_subject(card.metrics), limits=limits(card), commands=commands(card)
+    )  # fmt: skip
 
 
 def describe(settings: Settings, kind: str, name: str, number: str) -> None:

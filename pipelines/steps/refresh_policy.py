@@ -97,6 +97,13 @@ def _page(current: Attempt, judged: "PolicyRecord | None", lineage: "Lineage") -
     return slates_page(current.hours[-1], judged.users, titles, lineage.champion.release_id)
 
 
+def _judged_by(figures: list[Metric]) -> dict[str, int]:
+    """Slates that the policy was judged on, and how many of its own they are worth; nothing where it was not."""
+    found = {(metric.name, metric.subject): metric.n or 0 for metric in figures}
+    churn, worth = found.get(("policy_churn", "candidate")), found.get(("policy_value", "candidate"))
+    return {} if churn is None or worth is None else {"judged_slates": churn, "effective_slates": worth}
+
+
 def _register(
     current: Attempt, policy: "SlatePolicy", report: "RefreshReport", figures: list[Metric], pictures: "dict[str, Figure]", page: str | None
 ) -> str:
@@ -110,7 +117,7 @@ def _register(
     folder = candidate_folder(settings, hour) / POLICY
     save_policy(policy, folder)
     with tracked_run(settings, STEP, hour) as tracked:
-        tracked.params(settings.policy.model_dump())
+        tracked.params(settings.policy.model_dump() | _judged_by(figures))
         tracked.inputs(current.inputs)
         tracked.metrics(asdict(report) | {"temperature": policy.temperature} | {metric_key(metric): metric.value for metric in figures})
         for name, picture in pictures.items():
