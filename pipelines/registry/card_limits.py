@@ -25,8 +25,9 @@ def commands(card: "Card") -> list[str]:
     commit, lock = tags.get("mlflow.source.git.commit"), tags.get("lock_hash")
     found = [f"git checkout {commit}"] if commit else []
     found += [f"sha256sum requirements.lock   # begins with {lock}"] if lock else []
-    home, hour, seed = "RECLOOP_HOME=<a new folder>", tags.get("hour", "HOUR"), tags.get("seed", "SEED")
-    found += ["make setup", f"export {home} RECLOOP__SEED={seed}   # with the root's recloop.yaml and landing/ in it"]
+    hour, seed = tags.get("hour", "HOUR"), tags.get("seed", "SEED")
+    found += ["make setup", "# a new folder that holds the root's recloop.yaml and landing/"]
+    found.append(f"export RECLOOP_HOME=NEW RECLOOP__SEED={seed}")
     found.append(f".venv/bin/recloop backfill --from {tags.get('first_hour', 'FIRST_HOUR')} --to {hour}")
     if tags.get("step") == _RETRAINED:
         found.append(f".venv/bin/recloop retrain {hour}")

@@ -73,7 +73,9 @@ def _cell(text: object) -> str:
 
 
 def number(value: float | None) -> str:
-    """Four significant digits; a dash for none."""
+    """Four significant digits, whole from ten thousand up; a dash for none."""
+    if value is not None and abs(value) >= 1e4:
+        return f"{value:,.0f}"
     return "–" if value is None else f"{value:.4g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.1e}"
 
 

@@ -59,7 +59,7 @@ def test_a_policy_tells_its_slates_and_its_temperature():
 def test_commands_name_code_environment_seed_and_hours():
     assert commands(Card("ranker", "m", "1", tags=TAGS)) == [
         "git checkout c0ffee", "sha256sum requirements.lock   # begins with 0123456789ab", "make setup",
-        "export RECLOOP_HOME=<a new folder> RECLOOP__SEED=7   # with the root's recloop.yaml and landing/ in it",
+        "# a new folder that holds the root's recloop.yaml and landing/", "export RECLOOP_HOME=NEW RECLOOP__SEED=7",
         ".venv/bin/recloop backfill --from 2026-11-20T00 --to 2026-11-23T10",
     ]  # fmt: skip
     assert commands(Card("ranker", "m", "1", tags=TAGS | {"step": "retrain_ranker"}))[-1] == ".venv/bin/recloop retrain 2026-11-23T10"
