@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import user_bootstrap_difference
+from models.metrics import auc_sums, user_bootstrap_difference
 from pipelines.lake.metrics import Metric
 
 if TYPE_CHECKING:
@@ -20,15 +20,25 @@ Floats = NDArray[np.floating[Any]]
 
 
 def with_auc_intervals(rows: Sequence[Metric], found: "Predicted") -> list[Metric]:
-    """The rows, those of AUC per user with their 95 % intervals over users."""
-    return [_with_interval(row, found) if row.name == _AUC else row for row in rows]
+    """The rows, those of AUC per user with their 95 % intervals; all arms and slices by the same resamples of users."""
+    resampled = Resampled(found.user)
+    return [_with_interval(row, found, resampled) if row.name == _AUC else row for row in rows]
 
 
-def auc_interval(labels: Floats, scores: Floats, user: NDArray[np.int64]) -> tuple[float, float]:
-    """95 % of AUC per user, users resampled; nan where no user has both labels."""
-    chance = np.zeros(len(scores))  # of equal scores the AUC of every user is a half
-    _, low, high = user_bootstrap_difference(labels, scores, chance, user, "auc_per_user")
-    return low + 0.5, high + 0.5
+class Resampled:
+    """Users (n,) drawn again and again: how often each is in which sample (Poisson, which for many users is the bootstrap)."""
+
+    def __init__(self, user: NDArray[np.int64], resamples: int = 200, seed: int = 7) -> None:
+        names, self._row = np.unique(user, return_inverse=True)
+        self._times = np.random.default_rng(seed).poisson(1.0, (resamples, len(names))).astype(np.float64)
+
+    def auc_interval(self, labels: Floats, scores: Floats, part: NDArray[np.bool_]) -> tuple[float, float]:
+        """95 % of AUC per user on these rows (n,); nan where no user has both labels there."""
+        total, count = auc_sums(labels[part], scores[part], self._row[part])
+        times = self._times[:, : len(count)]  # numbers of users are ordered: beyond the last of the part there is nobody
+        weight = times @ count
+        sampled = (times @ total)[weight > 0] / weight[weight > 0]
+        return tuple(np.quantile(sampled, [0.025, 0.975]).tolist()) if len(sampled) else (np.nan, np.nan)
 
 
 def slice_differences(
@@ -49,8 +59,8 @@ def thin_slices(labels: Floats, slices: Mapping[str, NDArray[np.bool_]]) -> dict
     return {name: (n, positives) for name, (n, positives) in counts.items() if n < LEAST_ROWS or positives < LEAST_POSITIVES}
 
 
-def _with_interval(row: Metric, found: "Predicted") -> Metric:
+def _with_interval(row: Metric, found: "Predicted", resampled: Resampled) -> Metric:
     task = list(found.tasks).index(row.slice.removeprefix(_TASK)) if row.slice.startswith(_TASK) else 0
     part = found.slices.get(row.slice, np.ones(len(found.labels), dtype=bool))
-    low, high = auc_interval(found.labels[part, task], found.probabilities[row.subject][part, task], found.user[part])
+    low, high = resampled.auc_interval(found.labels[:, task], found.probabilities[row.subject][:, task], part)
     return replace(row, low=low, high=high)

@@ -58,8 +58,8 @@ def prequential_record(found: Predicted, versions: Mapping[str, str]) -> list[Me
 
 
 def _figures(labels: Floats, probability: Floats, user: Codes) -> dict[str, float]:
-    """Those that these rows can tell: nothing where all labels are alike."""
-    if not 0 < (labels >= 0.5).sum() < len(labels):
+    """Those that these rows can tell: nothing where all labels are alike, or a ranker does not know the task."""
+    if not 0 < (labels >= 0.5).sum() < len(labels) or not np.isfinite(probability).all():
         return {}
     figures = {
         "auc_per_user": metrics.auc_per_user(labels, probability, user),

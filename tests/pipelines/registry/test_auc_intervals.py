@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from models.metrics import auc_per_user
-from pipelines.registry.auc_intervals import LEAST_ROWS, auc_interval, slice_differences, thin_slices
+from pipelines.registry.auc_intervals import LEAST_ROWS, Resampled, slice_differences, thin_slices
 from pipelines.registry.judging import Predicted, prequential_record
 
 # of users with 2 rows each one is clicked: the AUC of a user is 1 where it has the higher score, else 0
@@ -14,6 +14,10 @@ ORDERED, REVERSED = [0.2, 0.8], [0.8, 0.2]
 def users_of(orders):
     """Labels, scores and users (n,) of one user a pair of scores."""
     return np.tile([0.0, 1.0], len(orders)), np.array(orders).ravel(), np.repeat(np.arange(len(orders)), 2)
+
+
+def auc_interval(labels, scores, user):
+    return Resampled(user).auc_interval(labels, scores, np.ones(len(user), dtype=bool))
 
 
 def test_users_who_are_all_alike_leave_no_doubt():
@@ -49,6 +53,13 @@ def test_the_record_has_an_interval_for_each_auc_per_user_and_for_nothing_else()
     assert (value, task_value) == (pytest.approx(0.6), pytest.approx(0.4)) and low < value < high
     assert (1 - task_high, 1 - task_low) == (pytest.approx(low), pytest.approx(high))
     assert {(row.low, row.value, row.high) for (arm, _), row in of_auc.items() if arm == "frozen"} == {(0.5, 0.5, 0.5)}
+
+
+def test_a_task_that_a_ranker_does_not_know_has_no_figure():
+    labels, scores, user = users_of([ORDERED, REVERSED])
+    said = np.stack([scores, np.full(len(scores), np.nan)], 1)
+    rows = prequential_record(Predicted(("click", "watch"), np.stack([labels, labels], 1), {"frozen": said}, user, {}), {})
+    assert {row.slice for row in rows} == {"all"}
 
 
 def test_differences_are_by_slice_with_the_rows_that_they_rest_on():
