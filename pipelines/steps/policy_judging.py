@@ -29,6 +29,7 @@ from pipelines.steps.catalogue import input_version
 from pipelines.steps.fixed_users import fixed_users
 from pipelines.steps.folds import in_gate_fold
 from pipelines.steps.logged_slates import SlateReader
+from pipelines.steps.parity import parity
 from pipelines.steps.ranker_judging import gate_metrics
 from pipelines.steps.shown_slates import ShownSlates, read_shown_slates
 from pipelines.steps.step import Attempt
@@ -160,7 +161,8 @@ def judged(
     reader = log.judging()
     if reader is None or lineage.champion is None:
         return [], None
-    base, found = reader.composed(lineage.champion).logits, list[Metric]()
+    production = reader.composed(lineage.champion)
+    base, found = production.logits, parity(reader, lineage.champion.release_id, production)
     asked = {BOTH: lineage.composed(policy), RANKER_ONLY: lineage.composed(lineage.champion.policy)}
     asked |= {CHALLENGER: challenger} if challenger else {}
     compared = {}
