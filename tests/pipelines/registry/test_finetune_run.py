@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 from pipelines.hours import end_of, shift
 from pipelines.registry.releases import ReleaseRow, append_decision, release_folder
 from pipelines.registry.versions import model_name
+from pipelines.settings import load_settings
 from pipelines.steps import finetune_ranker
 from pipelines.steps.candidates import RANKER, candidate_folder
 
@@ -49,3 +50,12 @@ def test_from_the_first_load_to_an_update_that_is_judged(root, mlflow_url):
     assert run.metrics["step norm/all"] == run.metrics["update_norm.ranker"] == run.metrics["update_norm.whole"] > 0
     assert run.params["judged_hours"] == f"{NEXT}..{shift(NEXT, 1)}" and run.params["learning_rate"] == str(root.ranker.lr)
     assert f"hours {NEXT}..{shift(NEXT, 1)}, by click alone" in card and "Too few rows to tell how it does for: all (" in card
+
+
+def test_the_same_tables_settings_and_seed_make_the_same_version(root, mlflow_url, tmp_path):
+    copies = {}
+    for name, seed in (("again", "7"), ("other", "8")):
+        home = shutil.copytree(root.home, tmp_path / name)
+        copies[name] = load_settings(home, {"RECLOOP__MLFLOW__TRACKING_URI": mlflow_url, "RECLOOP__SEED": seed})
+    numbers = {name: finetune_ranker.run(one, FIRST).detail.split()[1] for name, one in {"root": root, **copies}.items()}
+    assert numbers["root"] == numbers["again"] != numbers["other"]
