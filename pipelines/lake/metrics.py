@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from pipelines.hours import shift
 from pipelines.lake.control import read_rows, replace_rows
 from pipelines.settings import Settings
 
@@ -41,3 +42,13 @@ def read_metrics(settings: Settings, hour: str, prefix: str = "") -> list[Metric
     rows = read_rows(settings, "metrics", where=pc.field("hour") == hour)
     found = [{key: value for key, value in row.items() if key != "hour"} for row in rows if row["name"].startswith(prefix)]
     return [Metric(**row) for row in found]
+
+
+def metrics_by_hour(settings: Settings, name: str, last: str, hours: int, of_slice: str | None = None) -> dict[str, dict[str, Metric]]:
+    """By subject and hour, the figures of this name of the ``hours`` hours up to ``last``; of one slice, or of every one."""
+    where = (pc.field("name") == name) & (pc.field("hour") > shift(last, -hours)) & (pc.field("hour") <= last)
+    found: dict[str, dict[str, Metric]] = {}
+    for row in read_rows(settings, "metrics", where=where if of_slice is None else where & (pc.field("slice") == of_slice)):
+        at = row.pop("hour")
+        found.setdefault(row["subject"], {})[at] = Metric(**row)
+    return found

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models import metrics
 from pipelines.lake.metrics import Metric
+from pipelines.registry.auc_intervals import with_auc_intervals
 from pipelines.registry.gates import CONFIDENCE, Measured, sliced
 
 Floats = NDArray[np.floating[Any]]
@@ -70,12 +71,12 @@ def prequential_record(found: Predicted, versions: Mapping[str, str]) -> list[Me
             figures = _figures(found.labels[mask, task], probability[mask, task], found.user[mask])
             n, version = int(mask.sum()), versions.get(arm)
             rows += [Metric(f"prequential_{key}", arm, value, n=n, slice=name, model_version=version) for key, value in figures.items()]
-    return rows
+    return with_auc_intervals(rows, found)
 
 
 def _figures(labels: Floats, probability: Floats, user: Codes) -> dict[str, float]:
-    """Those that these rows can tell: nothing where all labels are alike."""
-    if not 0 < (labels >= 0.5).sum() < len(labels):
+    """Those that these rows can tell: nothing where all labels are alike, or a ranker does not know the task."""
+    if not 0 < (labels >= 0.5).sum() < len(labels) or not np.isfinite(probability).all():
         return {}
     figures = {
         "auc_per_user": metrics.auc_per_user(labels, probability, user),

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.registry.card_limits import commands, limits
 from pipelines.registry.client import call
 from pipelines.registry.gates import Figure
 from pipelines.registry.releases import all_releases
@@ -36,7 +37,9 @@ def model_card(card: Card) -> str:
 
     environment = Environment(loader=FileSystemLoader(TEMPLATES), trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"cell": _cell, "number": number, "fixed": fixed}
-    return environment.get_template("model_card.md.j2").render(card=card, by_subject=_by_subject(card.metrics))
+    return environment.get_template("model_card.md.j2").render(
+        card=card, by_subject=_by_subject(card.metrics), limits=limits(card), commands=commands(card)
+    )  # fmt: skip
 
 
 def describe(settings: Settings, kind: str, name: str, number: str) -> None:
@@ -70,7 +73,9 @@ def _cell(text: object) -> str:
 
 
 def number(value: float | None) -> str:
-    """Four significant digits; a dash for none."""
+    """Four significant digits, whole from ten thousand up; a dash for none."""
+    if value is not None and abs(value) >= 1e4:
+        return f"{value:,.0f}"
     return "–" if value is None else f"{value:.4g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.1e}"
 
 

@@ -1,6 +1,6 @@
 """Figures of a composed release {ranker, policy} against production's on the same logged slates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,6 +16,7 @@ from models.records import LoggedSlates, PolicyValue
 from models.slates import draw
 from pipelines.lake.metrics import GATE_FOLD, Metric
 from pipelines.registry.gates import CONFIDENCE, Measured
+from pipelines.registry.slate_page import UserSlates
 
 TOP_SHARE = 0.01
 CANDIDATE, PRODUCTION, LOGGED = "candidate", "production", "logged"
@@ -110,6 +111,7 @@ class PolicyRecord:
     """The candidate beside production and what was logged: value a slate, entropy a slate, by name; prefix weights (n,) of whole slates.
 
     churn: see ``Compared.churn``. by_age, by_popularity: of candidate and production, shares of what they show in AGES_H and SHOWN_24H.
+    users: slates of some users under both.
     """
 
     values: Mapping[str, PolicyValue]
@@ -118,6 +120,7 @@ class PolicyRecord:
     churn: float
     by_age: Mapping[str, Shares]
     by_popularity: Mapping[str, Shares]
+    users: Sequence[UserSlates] = ()
 
     def metrics(self) -> list[Metric]:
         found = [Metric("policy_churn", CANDIDATE, self.churn, n=len(self.weights), slice=GATE_FOLD)]

@@ -28,6 +28,8 @@ def run_tags(settings: Settings, step: str, hour: str) -> dict[str, str]:
         "seed": str(settings.seed),
         "mlflow.source.name": f"pipelines/steps/{step}.py",
     }
+    if settings.lake.start_hour:
+        tags["first_hour"] = settings.lake.start_hour
     commit = _git_commit()
     return tags | ({"mlflow.source.git.commit": commit} if commit else {})
 

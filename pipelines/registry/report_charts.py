@@ -13,6 +13,7 @@ from matplotlib.figure import Figure as Picture
 from pipelines.lake.metrics import Metric
 from pipelines.registry.figures import ABSTAIN, FAIL, INK, PASS, SERIES, gates_figure, new_picture
 from pipelines.registry.gates import AUDIT_ERROR, load_gates
+from pipelines.registry.noise_floor import noise_sentence
 from pipelines.registry.releases import MAIN, ReleaseRow
 from pipelines.registry.report_data import ReportData
 
@@ -41,7 +42,8 @@ def hourly_charts(data: ReportData) -> list[Chart]:
         lines("What learning is worth", "The loop's reward less that of the first release: weights frozen, or counters too.",
               {arm: points for arm, points in data.named("world_difference", "all").items() if arm.startswith("frozen")}, hours,
               "loop less frozen", baseline=0.0),
-        lines("What challengers are worth", "In staging: a user's hour less production's, as a share of it; intervals hold at every hour.",
+        lines("What challengers are worth",
+              "In staging: a user's hour less production's, as a share of it; intervals hold at every hour." + noise_sentence(data),
               data.named("staging_lift"), hours, "challenger over production", baseline=0.0),
         lines("What a winner is worth to those who kept what was before", "Production less what it displaced, as a share of that.",
               data.named("guard_lift"), hours, "production over predecessor", baseline=0.0),

@@ -58,6 +58,7 @@ def register(settings: Settings, run: Run, kind: str, folder: Path, hour: str, t
     number = call(settings, lambda client: _find(client, name, identity))
     if number is None:
         number = _make(run, name, flavor, dict(run.tags) | {"hour": hour} | dict(tags), identity)
+        _show(run, flavor, hour)
     describe(settings, kind, name, number)
     run.tag(f"{kind}_version", number)
     return number
@@ -122,6 +123,15 @@ def _make(run: Run, name: str, flavor: Flavor, tags: Mapping[str, str], identity
     failpoint(run.settings, f"register:{flavor.kind}")
     link_version(run, model_id, name, number)
     return number
+
+
+def _show(run: Run, flavor: Flavor, hour: str) -> None:
+    """A new encoder's map of the catalogue, where its vectors are there already."""
+    from pipelines.registry.embedding_map import encoder_map
+
+    picture = encoder_map(run.settings, hour, flavor.content) if flavor.kind == "encoder" else None
+    if picture is not None:
+        run.figure("embeddings", picture)
 
 
 def _find(client: "MlflowClient", name: str, identity: Mapping[str, str]) -> str | None:

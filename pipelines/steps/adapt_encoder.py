@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,8 @@ from pipelines.steps.finetune_ranker import example_reader
 from pipelines.steps.step import Attempt, Outcome, attempt, writer_lock
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from models.training import TrainState
     from pipelines.registry.runs import Run
     from pipelines.steps.encoder_judging import Compared
@@ -79,9 +81,20 @@ def _adapt(current: Attempt, method: "Method") -> Outcome:
             state = _caught_up(adapted_reader, judged, state, own.version)
             _save_ranker(settings, adapted_reader, judged, state, own.version)
             versions = _register(current, tracked, method, own, found, losses)
+            tracked.figure("embeddings", _map(current, {spec.version: reader, own.version: adapted_reader}))
     gains = [str(one) for one in found]
     write_report(settings, AdaptedReport(own.version, method, hour, versions, gains))
     return current.record("done", f"encoder {own.version} by {method}; {'; '.join(gains)}", rows_in=len(rows.batch))
+
+
+def _map(current: Attempt, readers: "Mapping[str, ExampleReader]") -> "Figure":
+    """Where each encoder puts the catalogue."""
+    from pipelines.registry.embedding_map import embedding_figure, item_groups
+    from spark_jobs.catalogue import current_rows
+
+    items = current_rows(read_table(current.settings, "items", version=input_version(current, "items"))).sort_by("item_id")
+    vectors = {version: reader.catalogue.table.vectors[1 : len(items) + 1].numpy() for version, reader in readers.items()}
+    return embedding_figure(vectors, item_groups(items))
 
 
 def _texts(current: Attempt) -> list[str]:

@@ -89,6 +89,10 @@ class ExampleReader:
             return None
         return pc.field("ts") > times[at_most] if times[0] != times[at_most] else pc.field("ts") == times[0]
 
+    def newest_rows(self, hour: str, columns: Sequence[str]) -> pa.Table:
+        """These columns of what ``fresh`` reads of the hour, before bots and folds are taken out."""
+        return self._read([hour], self._newest(hour), columns)
+
     def shown(self, hour: str) -> Rows:
         """Revision 0 of the hour's impressions, all users: what a test-then-train record is made of."""
         return self._rows(self.impressions(hour), corrections=False)

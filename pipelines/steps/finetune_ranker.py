@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pipelines.steps.example_batches import ExampleReader
     from pipelines.steps.ranker_judging import Judged, Seen
     from pipelines.steps.ranker_learning import Learned
+    from pipelines.steps.update_record import UpdateRecord
 
 
 def run(settings: Settings, hour: str) -> Outcome:
@@ -45,6 +46,7 @@ def _learn(current: Attempt) -> Outcome:
     from pipelines.steps.ranker_learning import FIRST_LOAD, base_of, learn
     from pipelines.steps.reach import served
     from pipelines.steps.unlike_hours import hold_unlike
+    from pipelines.steps.update_record import update_record
 
     settings, hour = current.settings, current.hours[-1]
     encoder_version = encoder_spec(settings).version
@@ -73,12 +75,14 @@ def _learn(current: Attempt) -> Outcome:
         challenger, by_challenger = _challenger(current, seen, learned if reached.share < 1 else None, hours)
         of_challenger = judge(seen, hour, challenger, champion, by_challenger).figures if challenger else {}
     record += [Metric("update_share", "ranker", reached.share), Metric("update_kl", "ranker", reached.kl)]
-    figures = [*record, *gate_metrics(judged.figures, "ranker"), *gate_metrics(of_challenger, CHALLENGER)]
+    with current.stage("look"):
+        update = update_record(reader, current.hours, learned, reached.ranker, champion, window, judged)
+    figures = [*record, *gate_metrics(judged.figures, "ranker"), *gate_metrics(of_challenger, CHALLENGER), *update.metrics()]
     write_metrics(settings, hour, figures)
     keep_challenger(settings, hour, challenger)
     note_champion(settings, hour, champion.release_id if champion else None)
     with current.stage("register"):
-        version = _register(current, learned, reached.ranker, judged, figures, reader)
+        version = _register(current, learned, reached.ranker, judged, figures, reader, update)
     detail = (
         f"ranker {version} learned {learned.fresh} new and {learned.replayed} replayed rows of {len(current.hours)} hours, "
         f"{reached.share:.0%} of the update served{told}"
@@ -120,8 +124,9 @@ def example_reader(current: Attempt, encoder_version: str) -> "ExampleReader":
 
 
 def _register(
-    current: Attempt, learned: "Learned", ranker: "Ranker", judged: "Judged", figures: Sequence[Metric], reader: "ExampleReader"
-) -> str:
+    current: Attempt, learned: "Learned", ranker: "Ranker", judged: "Judged", figures: Sequence[Metric], reader: "ExampleReader",
+    update: "UpdateRecord",
+) -> str:  # fmt: skip
     """Saves the candidate, then registers it: one version an hour, whatever was killed before."""
     from models.artifacts import save_ranker
     from pipelines.registry.figures import calibration_figure, training_figure
@@ -138,12 +143,16 @@ def _register(
         tracked.params({"examples": reader.count(current.hours), "negatives": f"{sampled} sampled, never shown" if sampled else "shown"})
         tracked.params({"bot_rows": reader.bot_rows(current.hours)})
         tracked.params({"transferred_from": transferred_from(settings) or "nothing"})
+        tracked.params(update.params)
         tracked.inputs(current.inputs)
+        tracked.metrics(update.layers())
         tracked.metrics({metric_key(metric): metric.value for metric in figures})
         tracked.metrics({"loss": sum(step["loss"] for step in steps) / len(steps)})
         tracked.figure("training", training_figure([step["loss"] for step in steps], [step["gradient_norm"] for step in steps]))
         if judged.probabilities:
             tracked.figure("calibration", calibration_figure(judged.labels, judged.probabilities))
+        for name, picture in update.pictures(settings, hour).items():
+            tracked.figure(name, picture)
         version = register(settings, tracked, "ranker", folder / RANKER, hour)
     note_version(settings, hour, "ranker", version)
     set_alias(settings, "ranker", "candidate", version)

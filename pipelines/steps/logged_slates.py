@@ -91,6 +91,11 @@ class SlateReader:
         slates = self._slates(torch.cat(features)[order], torch.cat(vectors)[order])
         return Composed(slates, torch.cat(logits)[order])
 
+    def reactions(self, config: RankerConfig) -> Tensor:
+        """(S, H) item rows of what each slate's user had reacted to before the draw, newest last, 0 = padding."""
+        groups = self._drawn(config)
+        return torch.cat([group.users.history for group in groups])[torch.cat([group.where for group in groups]).argsort()]
+
     def as_drawn(self) -> LoggedSlates:
         """The slates without the policy's inputs: enough for the propensity audit."""
         count = len(self.shown)

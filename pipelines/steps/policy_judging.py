@@ -1,7 +1,7 @@
 """The log that judges policies: which slates audit, which teach, which judge; and the figures that the gates ask for."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,10 @@ from pipelines.settings import Settings
 from pipelines.steps.bots import of_bots
 from pipelines.steps.candidates import BOTH, CHALLENGER, RANKER_ONLY
 from pipelines.steps.catalogue import input_version
+from pipelines.steps.fixed_users import fixed_users
 from pipelines.steps.folds import in_gate_fold
 from pipelines.steps.logged_slates import SlateReader
+from pipelines.steps.parity import parity
 from pipelines.steps.ranker_judging import gate_metrics
 from pipelines.steps.shown_slates import ShownSlates, read_shown_slates
 from pipelines.steps.step import Attempt
@@ -160,7 +162,8 @@ def judged(
     reader = log.judging()
     if reader is None or lineage.champion is None:
         return [], None
-    base, found = reader.composed(lineage.champion).logits, list[Metric]()
+    production = reader.composed(lineage.champion)
+    base, found = production.logits, parity(reader, lineage.champion.release_id, production)
     asked = {BOTH: (lineage.composed(policy), log), RANKER_ONLY: (lineage.composed(lineage.champion.policy), log)}
     asked |= {CHALLENGER: challenger} if challenger else {}
     compared = {}
@@ -168,5 +171,5 @@ def judged(
         new = (reader if own is log else own.judging() or reader).composed(release)
         compared[subject] = Compared(new.slates, new.logits, base, reader.rows, log.settings.seed)
         found += gate_metrics(compared[subject].gate_figures(len(log.catalogue.ids)), subject)
-    record = compared[BOTH].record()
+    record = replace(compared[BOTH].record(), users=fixed_users(reader, compared[BOTH], lineage.ranker.config))
     return [*found, *record.metrics()], record

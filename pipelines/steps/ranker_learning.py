@@ -31,12 +31,17 @@ FIRST_LOAD = "the first load"
 
 @dataclass(frozen=True)
 class Learned:
-    """The state after the pass, loss and gradient norm of each step, and how many rows were new and replayed."""
+    """The state after the pass, loss and gradient norm of each step, and how many rows were new and replayed.
+
+    corrections: of the new rows those that take back what a late label had said before.
+    """
 
     state: TrainState
     steps: Sequence[dict[str, float]]
     fresh: int
     replayed: int
+    corrections: int
+    learning_rate: float
 
 
 def finetune_settings(settings: Settings, bootstrap: bool, seed: int | None = None) -> FinetuneSettings:
@@ -101,13 +106,14 @@ def learn(
 
     The first load teaches alone, and also what lies beyond it (``at_unseen_levels``).
     """
-    settings, fresh_rows, replayed = reader.settings, 0, 0
+    settings, fresh_rows, replayed, corrections = reader.settings, 0, 0, 0
     steps: list[dict[str, float]] = []
     state, learning = base, finetune_settings(settings, bootstrap=base is None, seed=seed)
     for hour in reader.teaching(hours):
         fresh = reader.fresh(hour, gate=False).batch
         if not (known := len(fresh)):
             continue
+        corrections += int((fresh.weight < 0).sum())
         if state is None:
             state = first_state(reader, fresh, learning, encoder_version)
             fresh = joined([fresh, at_unseen_levels(fresh, reader.names, settings.seed)])
@@ -116,7 +122,9 @@ def learn(
         batch = joined([fresh, replay])
         state = finetune(state, batch, reader.catalogue.table, learning, lambda _, found: steps.append(found))
         fresh_rows, replayed = fresh_rows + known, replayed + len(batch) - len(fresh)
-    return Learned(state, steps, fresh_rows, replayed) if state is not None and fresh_rows else None
+    if state is None or not fresh_rows:
+        return None
+    return Learned(state, steps, fresh_rows, replayed, corrections, learning.lr)
 
 
 def first_state(reader: ExampleReader, fresh: RankerBatch, learning: FinetuneSettings, encoder_version: str) -> TrainState:

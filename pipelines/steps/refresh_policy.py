@@ -2,13 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-import pyarrow.compute as pc
-
 from pipelines.clock import check_hour
-from pipelines.hours import shift
 from pipelines.lake import ledger
-from pipelines.lake.control import read_rows
-from pipelines.lake.metrics import Metric, write_metrics
+from pipelines.lake.metrics import Metric, metrics_by_hour, write_metrics
 from pipelines.settings import Settings
 from pipelines.steps.candidates import POLICY, RANKER_STEP, candidate_folder, challenger_folder, note_version
 from pipelines.steps.candidates import POLICY_STEP as STEP
@@ -60,7 +56,7 @@ def _refresh(current: Attempt) -> Outcome:
     write_metrics(settings, hour, [*audit, *figures])
     with current.stage("register"):
         pictures = _pictures(current, audited, judged)
-        version = _register(current, policy, report, [*audit, *figures], pictures)
+        version = _register(current, policy, report, [*audit, *figures], pictures, _page(current, judged, lineage))
     failed = "" if holds else "; the propensity audit failed: this hour's policy figures are invalid"
     mismatched = log.mismatched if log else 0
     bots = int(log.bots.sum()) if log else 0
@@ -103,23 +99,31 @@ def _pictures(current: Attempt, audited: "LoggedSlates | None", judged: "PolicyR
 
     found = {} if audited is None else {"propensities": _audit_figure(audited)}
     if judged is not None:
-        found["policy"] = policy_figure(judged, _values_by_hour(current))
+        found["policy"] = policy_figure(judged, metrics_by_hour(current.settings, "policy_value", current.hours[-1], CURVE_H))
     return found
 
 
-def _values_by_hour(current: Attempt) -> dict[str, dict[str, Metric]]:
-    """By policy and hour, the values that the last hours' refreshes found."""
-    settings, hour = current.settings, current.hours[-1]
-    found: dict[str, dict[str, Metric]] = {}
-    where = (pc.field("name") == "policy_value") & (pc.field("hour") > shift(hour, -CURVE_H)) & (pc.field("hour") <= hour)
-    for row in read_rows(settings, "metrics", where=where):
-        at = row.pop("hour")
-        found.setdefault(row["subject"], {})[at] = Metric(**row)
-    return found
+def _page(current: Attempt, judged: "PolicyRecord | None", lineage: "Lineage") -> str | None:
+    """Slates of some users before and after the refresh, by title."""
+    from pipelines.registry.slate_page import slates_page
+    from pipelines.steps.fixed_users import titles_of
+
+    if judged is None or lineage.champion is None or not judged.users:
+        return None
+    items = {item for user in judged.users for item in (*user.before, *user.after, *user.reactions)}
+    titles = titles_of(current.settings, items, current.inputs["items"])
+    return slates_page(current.hours[-1], judged.users, titles, lineage.champion.release_id)
+
+
+def _judged_by(figures: list[Metric]) -> dict[str, int]:
+    """Slates that the policy was judged on, and how many of its own they are worth; nothing where it was not."""
+    found = {(metric.name, metric.subject): metric.n or 0 for metric in figures}
+    churn, worth = found.get(("policy_churn", "candidate")), found.get(("policy_value", "candidate"))
+    return {} if churn is None or worth is None else {"judged_slates": churn, "effective_slates": worth}
 
 
 def _register(
-    current: Attempt, policy: "SlatePolicy", report: "RefreshReport", figures: list[Metric], pictures: "dict[str, Figure]"
+    current: Attempt, policy: "SlatePolicy", report: "RefreshReport", figures: list[Metric], pictures: "dict[str, Figure]", page: str | None
 ) -> str:
     from dataclasses import asdict
 
@@ -131,11 +135,13 @@ def _register(
     folder = candidate_folder(settings, hour) / POLICY
     save_policy(policy, folder)
     with tracked_run(settings, STEP, hour) as tracked:
-        tracked.params(settings.policy.model_dump())
+        tracked.params(settings.policy.model_dump() | _judged_by(figures))
         tracked.inputs(current.inputs)
         tracked.metrics(asdict(report) | {"temperature": policy.temperature} | {metric_key(metric): metric.value for metric in figures})
         for name, picture in pictures.items():
             tracked.figure(name, picture)
+        if page is not None:
+            tracked.text("slates.html", page)
         version = register(settings, tracked, "policy", folder, hour)
     note_version(settings, hour, "policy", version)
     set_alias(settings, "policy", "candidate", version)

@@ -156,6 +156,7 @@ def test_from_examples_to_a_release_by_hand(released, mlflow_url, save_release):
     assert found["low.new_items"] <= found["gain.new_items"] <= found["high.new_items"] and found["low.new_items"] > 0
     assert 0 < found["rows.new_items"] < found["rows.all_items"] < 1200 and found["users.all_items"] < 40, "gate fold only"
     assert run.info.status == "FINISHED" and run.data.tags["method"] == "lora"
+    assert "figures/embeddings.png" in [file.path for file in MlflowClient(mlflow_url).list_artifacts(run.info.run_id, "figures")]
     assert report.gains == outcome.detail.split("; ")[1:] and "new items" in report.gains[1]
 
     assert (root.home / "recloop.yaml").read_text() == before and len(all_releases(root)) == 1, "nothing is released by itself"

@@ -36,7 +36,7 @@ def test_hours_are_steps_of_one_run_whatever_runs_again(make_settings, mlflow_ur
             Metric("prequential_auc_per_user", "production", 0.1, slice="cold users"), Metric("gate_finite", "ranker", 1.0),
         ]  # fmt: skip
         log_hour(one, shift(START, 24 + number), figures)
-        log_hour(one, shift(START, 24 + number), [*figures, Metric("update_share", "ranker", 0.5)])
+        log_hour(one, shift(START, 24 + number), [*figures, Metric("update_share", "ranker", 0.5), Metric("coverage", "scores", 0.1)])
     log_hour(other, shift(START, 3), [Metric("update_share", "ranker", 1.0)])
     log_hour(other, shift(START, 4), [Metric("gate_finite", "ranker", 1.0)])
     with tracked_run(one, KIND, START):
@@ -46,6 +46,6 @@ def test_hours_are_steps_of_one_run_whatever_runs_again(make_settings, mlflow_ur
         {"update_share.ranker": [(3, 1.0)]},
         {
             "prequential_auc_per_user.production": [(24, 0.6), (25, 0.7)], "policy_value.candidate": [(24, 0.6), (25, 0.7)],
-            "update_share.ranker": [(24, 0.5), (25, 0.5)],
+            "update_share.ranker": [(24, 0.5), (25, 0.5)], "coverage.scores": [(24, 0.1), (25, 0.1)],
         },
     ]  # fmt: skip

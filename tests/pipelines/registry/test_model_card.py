@@ -37,5 +37,7 @@ def test_a_table_has_no_line_between_its_rows():
 
 
 def test_numbers():
-    assert [number(value) for value in (None, 0.0, 0.123456, 1234.5, 0.00001234, -1.0)] == ["–", "0", "0.1235", "1234", "1.2e-05", "-1"]
+    assert [number(value) for value in (None, 0.0, 0.123456, 1234.5, 17806.0, 0.00001234, -1.0)] == [
+        "–", "0", "0.1235", "1234", "17,806", "1.2e-05", "-1",
+    ]  # fmt: skip
     assert [fixed(value) for value in (None, 0.00001, -0.5)] == ["–", "0.0000", "-0.5000"]

@@ -11,9 +11,12 @@ from models.artifacts import load_policy
 from pipelines.hours import hour_number, shift
 from pipelines.registry.releases import append_decision, release_folder
 from pipelines.steps.candidates import BOTH, RANKER, RANKER_ONLY, candidate_folder
+from pipelines.steps.fixed_users import USERS
 from pipelines.steps.logged_slates import following
 from pipelines.steps.policy_judging import judged, session_return
 from pipelines.steps.policy_learning import ANCHOR_H, lineage, refreshed
+from pipelines.steps.refresh_policy import _page
+from pipelines.steps.step import Attempt
 
 LEARNERS = ("reinforce", "slate_q", "neural_linear", "lin_ucb", "softmax", "epsilon_greedy")
 HOUR = "2026-11-10T09"
@@ -64,7 +67,7 @@ def test_each_learner_learns_from_the_log(with_policy, log, learner):
     assert all(bool(torch.isfinite(tensor).all()) for tensor in policy.state_dict().values() if tensor.is_floating_point())
 
 
-def test_a_refresh_is_judged_beside_production_and_the_log(with_policy, log):
+def test_a_refresh_is_judged_beside_production_and_the_log(with_policy, log, tables):
     own = lineage(with_policy(steps=10), HOUR)
     policy, _, _ = refreshed(log, own)
     figures, record = judged(log, own, policy)
@@ -72,6 +75,12 @@ def test_a_refresh_is_judged_beside_production_and_the_log(with_policy, log):
     assert names >= {("policy_churn", "candidate"), *(("policy_value", subject) for subject in ("candidate", "production", "logged"))}
     assert {("gate_policy_value_ratio", BOTH), ("gate_policy_value_ratio", RANKER_ONLY)} <= names
     assert record is not None and record.values["logged"].mean == pytest.approx(log.judging().as_drawn().reward.sum(1).mean().item())
+    assert ("parity_logit_gap", "production") in names
+    gate = set(log.judging().shown.decisions["user_id"].to_pylist())
+    assert {user.user_id for user in record.users} == gate and 5 < len(gate) <= USERS
+    page = _page(Attempt(log.settings, "refresh_policy", [HOUR], inputs={"items": tables["items"]}), record, own)
+    assert f"Slates of {len(gate)} users" in page and "Production is r000001" in page
+    assert all(f"<h2>{user}" in page for user in gate) and _page(Attempt(log.settings, "refresh_policy", [HOUR]), None, own) is None
 
 
 def test_a_users_next_slate_within_the_session_follows():
