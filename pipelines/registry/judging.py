@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from models import metrics
 from pipelines.lake.metrics import Metric
-from pipelines.registry.auc_intervals import with_auc_intervals
+from pipelines.registry.auc_intervals import LEAST_POSITIVES, with_auc_intervals
 from pipelines.registry.gates import CONFIDENCE, Measured, sliced
 
 Floats = NDArray[np.floating[Any]]
 Codes = NDArray[np.int64]
 SURFACES = 8  # that get figures of their own
-SLICE_POSITIVES = 200  # and as many negatives: a slice with fewer is not judged
 
 
 def ranker_figures(
@@ -35,7 +34,7 @@ def ranker_figures(
     found["calibration_slope"] = Measured(*metrics.calibration_slope_interval(labels, new, user, CONFIDENCE), len(labels))
     for name, rows in slices.items():
         positives = int((labels[rows] >= 0.5).sum())
-        if min(positives, int(rows.sum()) - positives) >= SLICE_POSITIVES:
+        if min(positives, int(rows.sum()) - positives) >= LEAST_POSITIVES:
             own = _compared(labels[rows], new[rows], old[rows], user[rows])
             found |= {sliced(figure, name): value for figure, value in own.items()}
     return {name: figure for name, figure in found.items() if np.isfinite(figure.value)}

@@ -15,7 +15,7 @@ from pipelines.registry.embedding_map import OTHERS, SHOWN_GROUPS, embedding_fig
 from pipelines.registry.figures import ABSTAIN
 from pipelines.registry.runs import tracked_run
 from pipelines.registry.versions import register
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from spark_jobs.contracts import TABLES
 
 HOUR = "2026-11-10T08"

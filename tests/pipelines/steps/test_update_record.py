@@ -14,10 +14,10 @@ from pipelines.hours import end_of, parse_hour, shift
 from pipelines.lake.metrics import metrics_by_hour, write_metrics
 from pipelines.lake.tables import table_path, table_version
 from pipelines.registry.releases import ReleaseRow, release_folder
-from pipelines.steps.embed_items import encoder_spec
+from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.finetune_ranker import example_reader
 from pipelines.steps.folds import in_gate_fold
-from pipelines.steps.ranker_judging import judge, judged_hours
+from pipelines.steps.ranker_judging import Seen, judge, judged_hours
 from pipelines.steps.ranker_learning import learn
 from pipelines.steps.step import Attempt
 from pipelines.steps.update_record import left_out, update_record
@@ -59,7 +59,7 @@ def test_each_example_of_the_hours_is_counted_once(root):
     first = learn(reader, HOURS[:1], None, encoder)
     learned = learn(reader, HOURS[2:], first.state, encoder)
     candidate = learned.state.served()
-    rows = update_record(reader, HOURS[2:], learned, candidate, None, None, judge(reader, HOURS[3], candidate, None, None)).rows
+    rows = update_record(reader, HOURS[2:], learned, candidate, None, None, judge(Seen(reader, None), HOURS[3], candidate, None)).rows
     assert 0 < gate < USERS
     assert rows == {
         "fresh": (USERS - gate) * SHOWN + 1, "corrections": 1, "replayed": learned.replayed, "poisoned": USERS * SHOWN,
@@ -77,7 +77,7 @@ def test_steps_and_slices_are_those_of_the_candidate_against_production(root):
     production, candidate = first.state.served(), learned.state.served()
     save_ranker(production, release_folder(root, "r000001") / "ranker")
     window = reader.window(judged_hours(reader, hour))
-    judged = judge(reader, hour, candidate, champion, window)
+    judged = judge(Seen(reader, window), hour, candidate, champion)
     record = update_record(reader, HOURS[1:], learned, production, champion, window, judged)
     assert record.served == dict.fromkeys(record.whole, 0.0) and record.whole == step_norms(candidate, production)
     assert record.whole[WHOLE] > 0
