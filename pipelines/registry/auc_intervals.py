@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import auc_sums, user_bootstrap_difference
+from models.metrics import auc_sums, user_difference
 from pipelines.lake.metrics import Metric
+from pipelines.registry.gates import CONFIDENCE
 
 if TYPE_CHECKING:
     from pipelines.registry.judging import Predicted
@@ -44,10 +45,10 @@ class Resampled:
 def slice_differences(
     labels: Floats, new: Floats, old: Floats, user: NDArray[np.int64], slices: Mapping[str, NDArray[np.bool_]]
 ) -> list[Metric]:
-    """AUC per user of ``new`` less that of ``old`` (n,) on each slice (n,), with the 95 % interval over users and its rows."""
+    """AUC per user of ``new`` less that of ``old`` (n,) on each slice (n,), with the gates' interval over users and its rows."""
     found = []
     for name, rows in slices.items():
-        mean, low, high = user_bootstrap_difference(labels[rows], new[rows], old[rows], user[rows], "auc_per_user")
+        mean, low, high = user_difference(labels[rows], new[rows], old[rows], user[rows], "auc_per_user", CONFIDENCE)
         if np.isfinite(mean):
             found.append(Metric(SLICES, "ranker", mean, low, high, int(rows.sum()), name))
     return found

@@ -40,7 +40,7 @@ def auc_figure(by_hour: Mapping[str, Mapping[str, Metric]]) -> Picture:
 
 
 def slices_figure(slices: Sequence[Metric], thin: Mapping[str, tuple[int, int]]) -> Picture:
-    """AUC per user of the candidate less production's on each slice, with 95 % intervals; grey where ``thin`` names too few rows."""
+    """AUC per user of the candidate less production's on each slice, with the gates' intervals; grey where ``thin`` names too few rows."""
     picture, (axis,) = new_picture(8.4, 1.2 + 0.42 * max(1, len(slices)), 1)
     for place, found in enumerate(slices):
         low, high = (end if end is not None else found.value for end in (found.low, found.high))

@@ -47,6 +47,9 @@ def hourly_charts(data: ReportData) -> list[Chart]:
               data.named("staging_lift"), hours, "challenger over production", baseline=0.0),
         lines("What a winner is worth to those who kept what was before", "Production less what it displaced, as a share of that.",
               data.named("guard_lift"), hours, "production over predecessor", baseline=0.0),
+        lines("What a release brought, beside what was promised", "A day after it began: its reward less its predecessor's, as a share.",
+              {name: points for name, found in (("promised", "promised_lift"), ("realised", "realised_lift"))
+               for points in data.named(found).values()}, hours, "release over predecessor", baseline=0.0),
         lines("AUC per user, test then train", "Each hour is predicted before it is learned. 0.5 is chance.",
               data.named("prequential_auc_per_user", "all"), hours, "AUC per user"),
         lines("AUC per user by slice, test then train", "Production on cold and warm users and items, on surfaces and by further tasks.",

@@ -70,6 +70,11 @@ class SlateLog:
         recent = self._hours() >= shift(self.hour, -self.settings.gates.window_h)
         return self.reader(self._sample(self._by_policy() & self._gate() & recent, self.settings.gates.max_slates))
 
+    def drawn_by(self, release_id: str, at_most: int) -> SlateReader | None:
+        """Policy-drawn slates of this release, of all users, a hashed sample."""
+        own = np.asarray(pc.equal(self.slates.decisions["release_id"], release_id))
+        return self.reader(self._sample(self._by_policy() & own, at_most))
+
     def audited(self) -> LoggedSlates | None:
         """Every slate of which at least the first position was shown, as drawn."""
         reader = self.reader(self.slates.shown[:, 0])

@@ -33,7 +33,7 @@ def run(settings: Settings, hour: str) -> Outcome:
 
 
 def _refresh(current: Attempt) -> Outcome:
-    from pipelines.steps import exploration, policy_judging, policy_learning
+    from pipelines.steps import exploration, policy_judging, policy_learning, realised
 
     settings, hour = current.settings, current.hours[-1]
     check_follows(current, RANKER_STEP)
@@ -53,6 +53,8 @@ def _refresh(current: Attempt) -> Outcome:
     with current.stage("judge"):
         beside = _challenger(current, lineage, log)
         figures, judged = policy_judging.judged(log, lineage, policy, beside) if log and holds else ([], None)
+    with current.stage("look back"):
+        figures += realised.realised(log, lineage.ranker.config.encoder_version) if log and holds else []
     write_metrics(settings, hour, [*audit, *figures])
     with current.stage("register"):
         pictures = _pictures(current, audited, judged)
