@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -103,3 +105,44 @@ def test_a_decision_that_lands_between_reading_and_writing_is_not_written_over(s
     with pytest.raises(ReleaseRace, match="another decision landed"):
         append_decision(settings, ours, "r000001")
     assert [(r.release_id, r.hour) for r in all_releases(settings)] == [("r000001", FIRST), ("r000002", shift(FIRST, 2))]
+
+
+RACERS = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from pipelines.registry.releases import ReleaseRace, all_releases, append_decision
+from pipelines.settings import load_settings
+settings, name = load_settings(Path(sys.argv[1]), {}), sys.argv[2]
+for line in sys.stdin:  # a round begins for both at once
+    champion = all_releases(settings)[-1]
+    moved = replace(champion, release_id=f"r{int(champion.release_id[1:]) + 1:06d}", decided_by=name, compared_with=champion.release_id)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    try:
+        append_decision(settings, moved, champion.release_id)
+        print("moved", flush=True)
+    except ReleaseRace:
+        print("race", flush=True)
+"""
+
+
+def test_of_two_promoters_that_race_one_moves_production_and_the_other_is_told(settings):
+    """Two processes that read the same champion, and write at the same moment without the lock that a step would take; ten times."""
+    append_decision(settings, row(settings, FIRST), None)
+    command = [sys.executable, "-c", RACERS, str(settings.home)]
+    racers = [subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for name in "ab"]
+
+    def answers():
+        for racer in racers:
+            racer.stdin.write("go\n")
+            racer.stdin.flush()
+        return sorted(racer.stdout.readline().strip() for racer in racers)
+
+    for _ in range(10):
+        assert answers() == ["ready", "ready"] and answers() == ["moved", "race"]
+    for racer in racers:
+        racer.communicate()
+    rows = all_releases(settings)
+    assert [r.release_id for r in rows] == [f"r{n:06d}" for n in range(1, 12)]
+    assert [r.compared_with for r in rows[1:]] == [f"r{n:06d}" for n in range(1, 11)], "there is never no production, and never two"
