@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 KIND = "lineage"
 _CURVES = (
     "prequential_", "policy_value", "policy_entropy", "policy_churn", "propensity_", "session_return", "update_", "staging_", "guard_",
-    "promised_", "realised_", "parity_",
+    "promised_", "realised_", "turned_down_", "parity_",
     "coverage", "exposure_gini", "new_item_delay_h", "reward_a_slate", "share_of_fallbacks", "drift_found",
 )  # fmt: skip
 _ABOUT = "All hours of this root: the step of a metric is the hour, counted from the first one. Each hour's own runs tell the rest."

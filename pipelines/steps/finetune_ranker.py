@@ -42,7 +42,7 @@ def run(settings: Settings, hour: str) -> Outcome:
 
 def _learn(current: Attempt) -> Outcome:
     from pipelines.steps.policy_judging import read_log
-    from pipelines.steps.ranker_judging import Seen, gate_metrics, judge, judged_hours, prequential
+    from pipelines.steps.ranker_judging import Seen, gate_metrics, judge, judged_hours, looked_at_again, prequential
     from pipelines.steps.ranker_learning import FIRST_LOAD, base_of, learn
     from pipelines.steps.reach import served
     from pipelines.steps.unlike_hours import hold_unlike
@@ -77,6 +77,7 @@ def _learn(current: Attempt) -> Outcome:
     record += [Metric("update_share", "ranker", reached.share), Metric("update_kl", "ranker", reached.kl)]
     with current.stage("look"):
         update = update_record(reader, current.hours, learned, reached.ranker, champion, window, judged)
+        record += looked_at_again(reader, hour, learned.state.served())
     figures = [*record, *gate_metrics(judged.figures, "ranker"), *gate_metrics(of_challenger, CHALLENGER), *update.metrics()]
     write_metrics(settings, hour, figures)
     keep_challenger(settings, hour, challenger)

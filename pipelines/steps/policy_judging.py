@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 _SAMPLE = 54  # stream of the hash
 AUDIT_SE = 3.0
+LOG = "log"  # subject of the audit of all slates
 
 
 @dataclass(frozen=True)
@@ -75,10 +76,15 @@ class SlateLog:
         own = np.asarray(pc.equal(self.slates.decisions["release_id"], release_id))
         return self.reader(self._sample(self._by_policy() & own, at_most))
 
-    def audited(self) -> LoggedSlates | None:
-        """Every slate of which at least the first position was shown, as drawn."""
-        reader = self.reader(self.slates.shown[:, 0])
+    def audited(self, arm: str | None = None) -> LoggedSlates | None:
+        """Every slate, or every one of the arm, of which at least the first position was shown, as drawn."""
+        own = np.asarray(pc.equal(self.slates.decisions["arm"], arm)) if arm else True
+        reader = self.reader(self.slates.shown[:, 0] & own)
         return reader.as_drawn() if reader else None
+
+    @property
+    def arms(self) -> list[str]:
+        return sorted(pc.unique(self.slates.decisions["arm"]).to_pylist())
 
     def _by_policy(self) -> NDArray[np.bool_]:
         return np.asarray(pc.equal(self.slates.decisions["source"], "policy")) & self.slates.shown[:, 0] & ~self.bots
@@ -124,15 +130,20 @@ def read_log(current: Attempt, catalogue: Catalogue) -> SlateLog | None:
     return SlateLog(settings, hour, catalogue, read_shown_slates(settings, hours, current.inputs)) if hours else None
 
 
-def audit(slates: LoggedSlates | None) -> list[Metric]:
+def audit(slates: LoggedSlates | None, subject: str = LOG) -> list[Metric]:
     """The propensity audit of all slates that were first shown lately: recomputed against logged, and the mean weight of 1."""
     if slates is None:
         return []
     error, mean, se = propensity_audit(slates)
     return [
-        Metric("propensity_max_error", "log", error, n=len(slates)),
-        Metric("propensity_mean_weight", "log", mean, mean - AUDIT_SE * se, mean + AUDIT_SE * se, len(slates)),
+        Metric("propensity_max_error", subject, error, n=len(slates)),
+        Metric("propensity_mean_weight", subject, mean, mean - AUDIT_SE * se, mean + AUDIT_SE * se, len(slates)),
     ]
+
+
+def audit_of_arms(log: SlateLog) -> list[Metric]:
+    """The same of each arm's slates, where there was more than one."""
+    return [metric for arm in log.arms for metric in audit(log.audited(arm), arm)] if len(log.arms) > 1 else []
 
 
 def session_return(log: SlateLog) -> list[Metric]:
@@ -147,8 +158,8 @@ def session_return(log: SlateLog) -> list[Metric]:
 
 
 def holds(audited: Sequence[Metric]) -> bool:
-    """Whether nothing that was audited contradicts the log."""
-    found = {metric.name: metric for metric in audited}
+    """Whether nothing that was audited contradicts the log; arms are looked at, and bind nothing of their own."""
+    found = {metric.name: metric for metric in audited if metric.subject == LOG}
     if not found:
         return True
     weight = found["propensity_mean_weight"]

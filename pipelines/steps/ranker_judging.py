@@ -4,21 +4,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
 from models.artifacts import load_ranker
+from models.metrics import user_difference
 from models.ranker import Ranker
 from pipelines.hours import hour_range, shift
 from pipelines.lake.metrics import GATE_FOLD, Metric
-from pipelines.registry.gates import Measured, slice_of
+from pipelines.registry.gates import CONFIDENCE, Measured, slice_of
 from pipelines.registry.judging import Predicted, prequential_record, ranker_figures, task_columns, user_codes
-from pipelines.registry.releases import ReleaseRow, all_releases, release_folder
+from pipelines.registry.release_files import wrong_model
+from pipelines.registry.releases import ABSTAINED, REJECTED, ReleaseRow, all_releases, decision_for, release_folder
 from pipelines.settings import Settings
-from pipelines.steps.candidates import RANKER
+from pipelines.steps.candidates import RANKER, candidate_folder
+from pipelines.steps.encoders import read_version
 from pipelines.steps.example_batches import ExampleReader, Rows, Window
+from pipelines.steps.folds import in_gate_fold
 
 CANDIDATE_ARM, PRODUCTION_ARM, FROZEN_ARM, LINEAGE_ARM = "candidate", "production", "frozen", "lineage"
+AGAIN, AGAIN_H = "turned_down_auc_difference", 24
 _ROWS_AT_ONCE = 4096
 
 
@@ -48,6 +54,31 @@ def prequential(reader: ExampleReader, hour: str, champion: ReleaseRow, lineage:
     versions = {arm: row.versions["ranker"] for arm, row in named.items() if arm in found}
     labels = rows.batch.labels.double().numpy()
     return prequential_record(Predicted(reader.tasks, labels, found, user_codes(rows.user_ids), rows.slices()), versions)
+
+
+def looked_at_again(reader: ExampleReader, hour: str, lineage: Ranker) -> list[Metric]:
+    """The candidate that was turned down AGAIN_H hours ago, on an hour that it never saw: its AUC per user less production's of then.
+
+    Some users of the hour; nothing where none was turned down, or where models are gone or read another encoder's vectors.
+    """
+    settings, then = reader.settings, shift(hour, -AGAIN_H)
+    row = decision_for(settings, then)
+    if row is None or row.stage not in (REJECTED, ABSTAINED) or row.compared_with is None:
+        return []
+    folders = [candidate_folder(settings, then) / RANKER, release_folder(settings, row.compared_with) / RANKER]
+    vectors = lineage.config.encoder_version
+    if any(wrong_model(folder) or read_version(folder) != vectors for folder in folders):
+        return []
+    shown = reader.impressions(hour)
+    part = in_gate_fold(settings, shown["user_id"], hour)
+    rows = reader.rows(shown.filter(pa.array(part)))
+    if not len(rows.user_ids):
+        return []
+    new, old = (probabilities(load_ranker(folder), rows, reader) for folder in folders)
+    mean, low, high = user_difference(_labels(rows), new, old, user_codes(rows.user_ids), "auc_per_user", CONFIDENCE)
+    if not np.isfinite(mean):
+        return []
+    return [Metric(AGAIN, row.stage, mean, low, high, len(rows.user_ids), model_version=row.versions[RANKER])]
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def _refresh(current: Attempt) -> Outcome:
         audited = log.audited() if log else None
         audit = policy_judging.audit(audited)
         holds = policy_judging.holds(audit)
-        audit += policy_judging.session_return(log) if log else []
+        audit += [*policy_judging.audit_of_arms(log), *policy_judging.session_return(log)] if log else []
     with current.stage("learn"):
         policy, report, learned = policy_learning.refreshed(log, lineage, exploration.temperature(current, lineage, catalogue))
     with current.stage("judge"):

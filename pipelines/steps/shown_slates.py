@@ -15,8 +15,8 @@ from pipelines.settings import Settings
 from pipelines.steps.examples import SLATE_LOG_HOURS
 
 _DECISION_COLUMNS = (
-    "slate_id", "user_id", "hour", "candidates", "logits", "action", "propensities", "source", "release_id", "feature_versions",
-    "offsets", "categories", "category_cap", "pinned",
+    "slate_id", "user_id", "hour", "candidates", "logits", "action", "propensities", "source", "arm", "release_id",
+    "feature_versions", "offsets", "categories", "category_cap", "pinned",
 )  # fmt: skip
 REWARD_QUANTILE = 0.995
 
