@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from models.hashing import id_hash, uniform
 from spark_jobs.contracts import DEFAULT_USER
 
-PRODUCTION_ARM, CHALLENGER_ARM, PREDECESSOR_ARM = "production", "challenger", "predecessor"
+ARMS = PRODUCTION_ARM, CHALLENGER_ARM, PREDECESSOR_ARM = "production", "challenger", "predecessor"
 _ARM = 61  # stream of the hash
 
 

@@ -38,7 +38,7 @@ table_version = pa.list_(pa.struct([("table", _text), ("version", _i64)]))
 
 @dataclass(frozen=True)
 class Table:
-    """What a table promises. ``meaning``: what a row says; ``checks`` are Delta CHECK constraints."""
+    """What a table promises. ``meaning``: what a row says; ``checks``: Delta CHECK constraints; ``promises``: what readers may build on."""
 
     name: str
     kind: Literal["source", "derived", "control"]
@@ -50,6 +50,7 @@ class Table:
     retention_days: int = 90
     owner: str = "data-engineering"
     checks: dict[str, str] = field(default_factory=dict)
+    promises: tuple[str, ...] = ()
 
 
 _TABLES = [
@@ -190,6 +191,16 @@ _TABLES = [
             _required("hour", _text), _required("generated_at", _ts),
         ]),
         retention_days=7, checks={"propensity_range": "propensity > 0 AND propensity <= 1"},
+        promises=(
+            "Checked before each commit, or nothing is published: a user has one slate on a surface, of at most `slates.size` different "
+            "items that the catalogue holds, that are available and that no business rule blocks; `score` is finite; there is a slate of "
+            "`__default__`, for everybody who has none.",
+            "`position` is the one that the item was drawn at. Of a draw they are 0..n-1. After a roll-back or a repair, slates are "
+            "published again less what is hidden by now, and **positions may have gaps**: show the rows in their order, and log each row's "
+            "own number. `propensity` is that of the draw, given the items drawn above it, those left out included.",
+            "One commit changes what differs and nothing else, and the change feed tells it. `generated_at` is when the row last changed; "
+            "a row that differs in it alone stays.",
+        ),
     ),
     Table(
         "releases", "control", ("release_id",),

@@ -5,14 +5,19 @@ Letters: N items, U users, C candidates, K slate size.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
 from models.records import SlateLimits
 from spark_jobs.business_rules import BY_TAG, BusinessRules
+
+UNAVAILABLE, BLOCKED = "unavailable", "blocked"
+RULED_COLUMNS = ("item_id", "updated_hour", "tags", "attributes", "available", "published_at")  # of items, all that ``hidden_items`` reads
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,18 @@ def item_rules(rules: BusinessRules, items: pa.Table) -> ItemRules:
         torch.tensor([False, *blocked]), torch.from_numpy(offset), torch.tensor([-1, *categories], dtype=torch.int64),
         tuple((position, place[item]) for position, item in rules.pins if item in place), rules.cap_at,
     )  # fmt: skip
+
+
+def hidden_items(rules: BusinessRules, items: pa.Table, at: datetime) -> pa.Table:
+    """item_id of each current item, and ``hidden``: why nobody may be shown it at this instant, or null.
+
+    UNAVAILABLE (or not published yet), else BLOCKED by the rules.
+    """
+    items = items.sort_by("item_id")
+    unpublished = pc.fill_null(pc.greater(items["published_at"], pa.scalar(at, items["published_at"].type)), False)
+    unavailable = pc.or_(pc.invert(items["available"]), unpublished)
+    blocked = pc.if_else(pa.array(item_rules(rules, items).blocked[1:].numpy()), BLOCKED, pa.scalar(None, pa.string()))
+    return pa.table({"item_id": items["item_id"], "hidden": pc.if_else(unavailable, UNAVAILABLE, blocked)})
 
 
 def _at_least(value: str | None, least: float) -> bool:

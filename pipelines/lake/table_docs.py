@@ -28,7 +28,7 @@ def _section(table: Table) -> str:
         f"partitioned by {partition}; kept {table.retention_days} days"
     ]
     checks = [f"CHECK `{name}`: `{condition}`" for name, condition in table.checks.items()]
-    lines = "\n".join(f"- {fact}" for fact in [*facts, *checks])
+    lines = "\n".join(f"- {fact}" for fact in [*facts, *checks, *table.promises])
     return f"\n## {table.name}\n{table.meaning}\n\n{lines}\n\n| column | type | required |\n|---|---|---|\n{_columns(table)}"
 
 

@@ -25,7 +25,7 @@ _ARRIVE, _STOP, _STOP_AT = 31, 32, 33
 
 @dataclass(frozen=True)
 class CurrentSlates:
-    """The scored slates, S of at most K items; a shorter slate ends in ""."""
+    """The scored slates, S of at most K items; "" where a slate has no row: behind its end, or where a roll-back left one out."""
 
     user_ids: list[str]
     slate_ids: list[str]
@@ -80,7 +80,8 @@ def show(world: World, slates: CurrentSlates, users: Sequence[str], hour: str) -
     size = (items != "").sum(axis=1)
     stops = uniform(world.seed, _STOP, hashes, now) < STOP_EARLY
     prefix = 1 + (uniform(world.seed, _STOP_AT, hashes, now) * np.maximum(size - 1, 1)).astype(int)
-    who, position = np.nonzero(np.arange(items.shape[1]) < np.where(stops, np.minimum(prefix, size), size)[:, None])
+    place = np.cumsum(items != "", axis=1)  # 1 for the first item that is there
+    who, position = np.nonzero((items != "") & (place <= np.where(stops, np.minimum(prefix, size), size)[:, None]))
     start = parse_hour(hour).timestamp() + ARRIVALS_S * uniform(world.seed, _ARRIVE, hashes, now)
     requests = [event_id("request", world.seed, user, hour) for user in users]
     chosen = items[who, position].tolist()

@@ -10,16 +10,17 @@ from pipelines.hours import end_of, hour_number
 from pipelines.lake import ledger
 from pipelines.lake.session import spark_session
 from pipelines.lake.tables import read_frame
-from pipelines.lake.writes import append_new, overwrite
+from pipelines.lake.writes import append_new
 from pipelines.registry.release_files import MODELS, check_models, wrong_model
-from pipelines.registry.releases import ReleaseRow, challenger_before, displaced_by, release_folder, release_in_force
+from pipelines.registry.releases import ReleaseRow, all_releases, challenger_before, displaced_by, release_folder, release_in_force
 from pipelines.registry.staging import GUARD, load_rules
 from pipelines.settings import Settings
 from pipelines.steps.business_rules import rules_in_force, rules_of
 from pipelines.steps.catalogue import input_version
 from pipelines.steps.hard_stop import Broken, broken_by_draws, broken_by_error, replacement, stop
+from pipelines.steps.publishing import check_scores, items_of_hour, items_of_now, publish
 from pipelines.steps.step import Attempt, Outcome, attempt, settled, writer_lock
-from spark_jobs.arms import CHALLENGER_ARM, PREDECESSOR_ARM, PRODUCTION_ARM
+from spark_jobs.arms import ARMS, CHALLENGER_ARM, PREDECESSOR_ARM, PRODUCTION_ARM
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
@@ -85,42 +86,47 @@ def run(settings: Settings, hour: str) -> Outcome:
 def republish(spark: "SparkSession", current: Attempt) -> Outcome:
     """Publishes the decisions of the newest scored hour again, for a ``scores`` that begins anew: nothing is drawn.
 
-    Raises UserError where the hour has no decisions.
+    What is hidden by now is left out. Raises UserError where the hour has no decisions.
     """
     from pyspark.sql import functions as F
 
     settings, hour = current.settings, current.hours[0]
     decided = read_frame(spark, settings, "slate_decisions").where(F.col("hour") == hour)
     advice = f"`recloop hour {hour}` draws the hour's slates"
-    return _published_again(current, decided, f"slate_decisions holds no draw of {hour}; {advice}")
+    known = [row.release_id for row in all_releases(settings)]
+    return _published_again(spark, current, decided, known, f"slate_decisions holds no draw of {hour}; {advice}")
 
 
 def republish_releases(spark: "SparkSession", current: Attempt, releases: Sequence[str]) -> Outcome:
     """Publishes every user's newest slate that one of these releases drew: what was shown before whatever came after them.
 
-    Who got no slate of theirs is left to the default slate. Raises UserError where they drew none.
+    What is hidden by now is left out. Who got no slate of theirs is left to the default slate. Raises UserError where they drew none.
     """
     from pyspark.sql import functions as F
 
     decided = read_frame(spark, current.settings, "slate_decisions").where(F.col("release_id").isin(list(releases)))
-    return _published_again(current, decided, f"slate_decisions holds no draw of {releases[-1]}; the next hour draws with it")
+    nothing = f"slate_decisions holds no draw of {releases[-1]}; the next hour draws with it"
+    return _published_again(spark, current, decided, releases, nothing)
 
 
-def _published_again(current: Attempt, decided: "DataFrame", nothing: str) -> Outcome:
-    """Of a user with several draws, the newest; of one hour's, that of the newest features."""
+def _published_again(spark: "SparkSession", current: Attempt, decided: "DataFrame", releases: Sequence[str], nothing: str) -> Outcome:
+    """Of a user with several draws, the newest; of one hour's, that of the newest features. ``nothing``: said where there is none."""
     from pyspark.sql import Window
     from pyspark.sql import functions as F
 
+    from spark_jobs.score_checks import only_showable
     from spark_jobs.scoring import scored_rows
 
     settings, hours = current.settings, current.hours
     order = (F.col("hour").desc(), F.array_max("feature_versions.version").desc(), "slate_id")
     newest = F.row_number().over(Window.partitionBy("user_id", "surface").orderBy(*order))
     last = decided.withColumn("generation", newest).where("generation = 1").drop("generation")
-    rows = scored_rows(last, now(settings, hours[0]).isoformat()).persist()
-    if not (count := rows.count()):
+    if decided.isEmpty():
         raise UserError(nothing)
-    current.outputs["scores"] = overwrite(rows, settings, "scores", hours, REPUBLISH)
+    items = items_of_now(spark, current)
+    rows = only_showable(scored_rows(last, now(settings, hours[0]).isoformat()), items, settings.slates.size).persist()
+    count = check_scores(rows, items, current, dict.fromkeys(ARMS, releases), gaps=True)
+    publish(rows, current)
     rows.unpersist()
     return current.record("done", f"{count} rows of {hours[0]} published again", rows_out=count)
 
@@ -151,13 +157,15 @@ def _score(spark: "SparkSession", current: Attempt, draws: Draws) -> Outcome:
     users = read_frame(spark, settings, "user_features", versions["user_features"])
     with current.stage("draw"):
         draws, drawn, broken = _drawn(users, current, draws)
+        rows = scored_rows(drawn, now(settings, hours[0]).isoformat()).persist()
+        items = items_of_hour(spark, current, draws.business, end_of(hours[0]))
+        count = check_scores(rows, items, current, {name: [row.release_id] for name, _, row in draws.arms})
         current.outputs["slate_decisions"] = append_new(drawn, settings, "slate_decisions", hours, STEP)
     with current.stage("log"):
         current.outputs["slate_log"] = append_new(slate_rows(drawn), settings, "slate_log", hours, STEP)
     with current.stage("publish"):
-        rows = scored_rows(drawn, now(settings, hours[0]).isoformat())
-        current.outputs["scores"] = overwrite(rows, settings, "scores", hours, STEP)
-        count = read_frame(spark, settings, "scores", current.outputs["scores"]).count()
+        publish(rows, current)
+        rows.unpersist()
         drawn.unpersist()
     stop(settings, broken)
     by = ", ".join(f"{row.release_id}{'' if share == 1 else f' for {share:.1%} of the users ({name})'}" for name, share, row in draws.arms)

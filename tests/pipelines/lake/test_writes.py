@@ -1,12 +1,15 @@
-"""Spark's four ways to write: what each replaces, what it leaves, and what its commit says."""
+"""Spark's five ways to write: what each replaces, what it leaves, and what its commit says."""
 
 import json
+from datetime import UTC, datetime
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
+from pyspark.sql import functions as F
 
 from pipelines.lake.tables import read_frame, read_table, table_path, table_version
-from pipelines.lake.writes import ContractError, append_new, in_contract_order, merge_by_key, overwrite, replace_hours
+from pipelines.lake.writes import ContractError, append_new, in_contract_order, merge_by_key, overwrite, replace_changed, replace_hours
 from spark_jobs.contracts import TABLES
 
 FIRST, SECOND = "2026-11-10T08", "2026-11-10T09"
@@ -99,6 +102,50 @@ def test_merging_updates_by_key_and_says_so_in_its_own_commit_only(spark, lake):
     assert "userMetadata" not in history(lake, "item_embeddings")[0], "the next commit of the session does not carry the hour of a merge"
     overwrite(vectors(("z", "v1", "h", 7.0)), lake, "item_embeddings", [SECOND], "embed_items")
     assert held() == [("z", "v1", "h", 7.0)]
+
+
+SCORED = (
+    "user_id string, surface string, position int, item_id string, score double, propensity double, slate_id string, arm string, "
+    "source string, reason string, release_id string, versions struct<encoder: string, ranker: string, policy: string>, hour string, "
+    "generated_at timestamp"
+)
+
+
+def test_replacing_what_changed_tells_of_what_differs_and_of_nothing_else(spark, lake):
+    def scored(at, *rows, arm="production"):
+        rest = ("r1", ("1", "1", "1"), FIRST, datetime(2026, 11, 10, at, tzinfo=UTC))
+        full = [(user, "home", n, item, 0.5, 0.5, "s", arm, "policy", reason, *rest) for user, n, item, reason in rows]
+        return spark.createDataFrame(full, SCORED)
+
+    def changes(version):
+        feed = DeltaTable(str(table_path(lake, "scores"))).load_cdf(version, version).read_all()
+        return sorted((row["_change_type"], row["user_id"], row["position"], row["item_id"]) for row in pa.table(feed).to_pylist())
+
+    def publish(frame):
+        return replace_changed(frame, lake, "scores", [FIRST], "score_users", besides=["generated_at"])
+
+    first = publish(scored(9, ("u", 0, "a", None), ("u", 1, "b", "r"), ("v", 0, "a", None), ("v", 1, "c", None)))
+    assert [change[0] for change in changes(first)] == ["insert"] * 4 and said(lake, "scores")["step"] == "score_users"
+    second = publish(scored(10, ("u", 0, "a", None), ("u", 1, "d", "r"), ("v", 0, "a", "new"), ("w", 0, "a", None)))
+    assert second == first + 1 == table_version(lake, "scores")
+    assert changes(second) == [
+        ("delete", "v", 1, "c"), ("insert", "w", 0, "a"),
+        ("update_postimage", "u", 1, "d"), ("update_postimage", "v", 0, "a"),
+        ("update_preimage", "u", 1, "b"), ("update_preimage", "v", 0, "a"),
+    ]  # fmt: skip
+    held = {(row["user_id"], row["position"]): (row["item_id"], row["generated_at"].hour) for row in read_table(lake, "scores").to_pylist()}
+    assert held == {("u", 0): ("a", 9), ("u", 1): ("d", 10), ("v", 0): ("a", 10), ("w", 0): ("a", 10)}, "a row that is as it was stays"
+    same = scored(11, ("u", 0, "a", None), ("u", 1, "d", "r"), ("v", 0, "a", "new"), ("w", 0, "a", None))
+    assert publish(same) == second == table_version(lake, "scores"), "nothing differs: no commit"
+    last = publish(scored(11, ("w", 0, "a", None), arm="challenger"))
+    assert [change[:3] for change in changes(last)] == [
+        ("delete", "u", 0), ("delete", "u", 1), ("delete", "v", 0), ("delete", "w", 0), ("insert", "w", 0),
+    ], "no row stays"  # fmt: skip
+    by_spark = read_frame(spark, lake, "scores").toArrow().to_pylist()
+    assert by_spark == read_table(lake, "scores").to_pylist() and len(by_spark) == 1
+    with pytest.raises(Exception, match="CHECK constraint"):
+        publish(scored(12, ("w", 0, "a", None)).withColumn("propensity", F.lit(1.5)))
+    assert table_version(lake, "scores") == last
 
 
 def test_both_engines_read_the_same_rows_and_the_log_names_nobody(spark, lake):

@@ -172,6 +172,14 @@ def test_the_same_user_item_and_hour_meet_the_same_luck_in_any_slate(world):
     assert len(seen_in_both) > 0.9 * len(moved_down)
 
 
+def test_a_slate_that_lost_rows_is_shown_without_them_and_logged_where_it_was_drawn(world):
+    users, items = world.user_ids[:300], world.item_ids[:4]
+    gap = show(world, slates_of(users, ["", items[1], "", items[3]]), users, FIRST)
+    assert set(zip(gap.items, gap.positions.tolist(), strict=True)) == {(items[1], 1), (items[3], 3)}
+    shown = Counter(gap.users)
+    assert set(shown) == set(users) and set(shown.values()) <= {1, 2} and np.mean([count == 2 for count in shown.values()]) > 0.9
+
+
 def test_withheld_items_land_in_the_hour_of_their_publication(played_root, catalogue):
     settings = played_root.settings
     _, withheld = item_records(catalogue, played_root.world)

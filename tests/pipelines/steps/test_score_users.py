@@ -5,6 +5,7 @@ import threading
 from dataclasses import replace
 from datetime import timedelta
 
+import pyarrow as pa
 import pytest
 import torch
 from deltalake import DeltaTable
@@ -13,7 +14,8 @@ from models.artifacts import load_ranker, save_ranker
 from pipelines.errors import UserError
 from pipelines.hours import end_of, parse_hour, shift
 from pipelines.lake import ledger
-from pipelines.lake.tables import read_table
+from pipelines.lake.session import spark_session
+from pipelines.lake.tables import read_frame, read_table
 from pipelines.local.verification import verify
 from pipelines.registry.releases import (
     ReleaseRow,
@@ -25,6 +27,7 @@ from pipelines.registry.releases import (
 )
 from pipelines.steps import build_features, moves, rebuild, roll_back, score_users, step
 from pipelines.steps.encoders import encoder_spec
+from pipelines.steps.step import attempt, writer_lock
 from spark_jobs.contracts import DEFAULT_USER
 
 START = "2026-11-10T08"
@@ -287,3 +290,76 @@ def test_what_was_displaced_keeps_its_share_and_a_roll_back_shows_its_slates_aga
     assert ledger.rows(root, score_users.REPUBLISH) == attempts, "once"
     next_hour(root, shift(NEXT, 1))
     assert {arm[1] for arm in drawn_by(root).values()} == {"r000003"}, "from the next hour on it draws anew"
+
+
+def feed(settings, since):
+    """Changes of scores since a version, of every commit after it."""
+    table = DeltaTable(str(settings.warehouse / "scores"))
+    return [] if table.version() == since else pa.table(table.load_cdf(since + 1).read_all()).to_pylist()
+
+
+def append(settings, table, frame):
+    frame.write.format("delta").mode("append").save(str(settings.warehouse / table))
+    return DeltaTable(str(settings.warehouse / table)).version()
+
+
+def test_a_draw_that_breaks_a_promise_is_neither_logged_nor_published(root, spark):
+    """A user whose features are there twice is drawn twice: 20 rows a slate come of the join of two draws, at 10 positions."""
+    score_users.run(root, START)
+    before, at = rows(root, "scores"), versions(root)
+    build_features.run(root, NEXT)
+    done = ledger.last_done(root, "build_features", NEXT)
+    features = read_frame(spark, root, "user_features", done.outputs["user_features"])
+    broken = append(root, "user_features", features.where("user_id = 'u1'"))
+    ledger.write_rows(root, [replace(done, outputs=done.outputs | {"user_features": broken})])
+    with pytest.raises(UserError, match=f"of {NEXT} are not published: 1 slates hold an item twice; 1 slates hold a position") as said:
+        score_users.run(root, NEXT)
+    assert "\n" not in str(said.value) and "run this step again" in str(said.value)
+    assert versions(root) == at and rows(root, "scores") == before, "those of before stay"
+    (failed,) = [row for row in ledger.rows(root, score_users.STEP, NEXT) if row.status == "failed"]
+    assert failed.detail.startswith("UserError: scores of") and failed.outputs == {}
+    ledger.write_rows(root, [done])
+    assert score_users.run(root, NEXT).status == "done" and {row["hour"] for row in rows(root, "scores")} == {NEXT}
+
+
+def test_items_that_went_since_are_not_in_slates_that_are_published_again(root, release):
+    score_users.run(root, START)
+    first = rows(root, "scores")
+    release(root, 2, START, START)
+    build_features.run(root, NEXT)
+    score_users.run(root, NEXT)
+    shown = [row["item_id"] for row in first if row["user_id"] == "u0"]
+    off, blocked = shown[1], shown[4]
+    later = shift(NEXT, 1)
+    land(root, "items", "later", [{"item_id": off, "title": "Gone", "available": False}])
+    build_features.run(root, later)
+    (root.home / "rules.yaml").write_text(f"block: {{items: [{blocked}]}}\n")
+    ruled = root.model_copy(update={"slates": root.slates.model_copy(update={"rules": "rules.yaml"})})
+    at = versions(root)["scores"]
+    roll_back.run(ruled, "clicks fell")
+    again = rows(root, "scores")
+    wanted = {(row["user_id"], row["position"]): row["item_id"] for row in first if row["item_id"] not in (off, blocked)}
+    assert {(row["user_id"], row["position"]): row["item_id"] for row in again} == wanted
+    assert [row["position"] for row in again if row["user_id"] == "u0"] == [0, 2, 3, 5, 6, 7, 8, 9]
+    log = {(row["slate_id"], row["position"]): (row["item_id"], row["propensity"]) for row in rows(root, "slate_log")}
+    assert all(log[row["slate_id"], row["position"]] == (row["item_id"], row["propensity"]) for row in again)
+    assert not verify(root).findings
+    assert {row["_change_type"] for row in feed(root, at)} == {"delete", "insert"}, "no row is as the hour of before drew it"
+    rolled = versions(root)["scores"]
+    with writer_lock(root, "spark"), attempt(ruled, score_users.REPUBLISH, [NEXT]) as current, spark_session(root) as session:
+        score_users.republish_releases(session, current, ["r000001"])
+    assert versions(root)["scores"] == rolled and feed(root, rolled) == [], "published once more: nothing differs"
+    assert not verify(root).findings
+
+
+def test_a_roll_back_to_slates_of_which_nothing_is_left_leaves_the_scores_as_they_are(root, release):
+    score_users.run(root, START)
+    release(root, 2, START, START)
+    build_features.run(root, NEXT)
+    score_users.run(root, NEXT)
+    land(root, "items", "later", [{"item_id": item, "title": "Gone", "available": False} for item in ITEMS])
+    build_features.run(root, shift(NEXT, 1))
+    before, at = rows(root, "scores"), versions(root)
+    with pytest.raises(UserError, match=f"1 surfaces have no slate of {DEFAULT_USER}; expected none of these in 0 rows"):
+        roll_back.run(root, "clicks fell")
+    assert rows(root, "scores") == before and versions(root) == at and not verify(root).findings
