@@ -22,8 +22,8 @@ from pipelines.lake.ledger import LedgerRow
 from pipelines.lake.tables import read_table
 from pipelines.settings import Settings
 from pipelines.steps.business_rules import rules_of
+from pipelines.steps.draws import draw_rules
 from pipelines.steps.score_users import STEP as SCORE_USERS
-from pipelines.steps.score_users import draw_rules
 from spark_jobs.candidates import allowed_items
 from spark_jobs.catalogue import Catalogue, KnownItems, build_catalogue, current_rows, fresh_items, item_state
 from spark_jobs.item_rules import ItemRules, item_rules

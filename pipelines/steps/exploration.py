@@ -6,8 +6,8 @@ import pyarrow.compute as pc
 from models.slates import exploring_temperature
 from pipelines.lake.tables import read_batches, read_table
 from pipelines.steps.catalogue import input_version
+from pipelines.steps.draws import draw_rules
 from pipelines.steps.policy_learning import Lineage
-from pipelines.steps.score_users import draw_rules
 from pipelines.steps.step import Attempt
 from spark_jobs.business_rules import BusinessRules
 from spark_jobs.candidates import describe, retrieve

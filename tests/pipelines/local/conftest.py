@@ -27,7 +27,7 @@ from pipelines.local.world import World
 from pipelines.local.world_fit import fit_world
 from pipelines.registry.releases import ReleaseRow, all_releases, append_decision, next_release_id, release_folder, release_in_force
 from pipelines.settings import Settings, load_settings
-from pipelines.steps.score_users import scoring_spec
+from pipelines.steps.draws import scoring_spec
 from spark_jobs.business_rules import BusinessRules
 from spark_jobs.contracts import COUNTERS, DEFAULT_USER, HISTORY, TABLES
 from spark_jobs.counters import counter_names

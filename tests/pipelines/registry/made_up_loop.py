@@ -25,8 +25,8 @@ from pipelines.registry.runs import tracked_run
 from pipelines.registry.versions import register
 from pipelines.steps import promote_models
 from pipelines.steps.candidates import STATE, candidate_folder, challenger_folder, note_champion, note_version
+from pipelines.steps.draws import Draws
 from pipelines.steps.encoders import encoder_spec
-from pipelines.steps.score_users import Draws
 from spark_jobs.contracts import TABLES
 
 START = "2026-11-10T08"

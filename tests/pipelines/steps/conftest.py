@@ -16,8 +16,8 @@ from pipelines.hours import end_of, shift
 from pipelines.lake.tables import read_table, table_path, table_version
 from pipelines.registry.releases import ReleaseRow, release_folder
 from pipelines.settings import Settings, load_settings
+from pipelines.steps.draws import scoring_spec
 from pipelines.steps.policy_judging import SlateLog
-from pipelines.steps.score_users import scoring_spec
 from pipelines.steps.shown_slates import read_shown_slates
 from spark_jobs.business_rules import BusinessRules
 from spark_jobs.catalogue import build_catalogue
