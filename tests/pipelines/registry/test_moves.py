@@ -112,7 +112,7 @@ def test_a_candidate_that_was_measured_against_another_production_is_not_promote
     loop.hour(1, whole=False)
     loop.hour(2, decide=False)
     moves.roll_back(settings, "clicks fell")
-    promote_models.run(settings, HOURS[2])
+    promote_models.decide(settings, HOURS[2])
     (row,) = loop.rows(2)[-1:]
     assert row.stage == "abstained" and row.reasons == ("the candidate was measured against r000002, and production is r000003 now",)
     assert production_before(settings, HOURS[3]).kind == "rollback" and challenger_before(settings) is None

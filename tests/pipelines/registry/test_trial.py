@@ -234,9 +234,9 @@ def test_a_step_that_is_killed_between_models_row_and_aliases_ends_as_if_it_had_
         with monkeypatch.context() as patch:
             patch.setattr(promote_models, "failpoint", killed_at(where))
             with pytest.raises(Killed):
-                promote_models.run(settings, HOURS[number])
+                promote_models.decide(settings, HOURS[number])
         assert len(loop.rows(number)) == (0 if where.endswith("artifacts") else 2), "both rows, or none"
-        promote_models.run(settings, HOURS[number])
+        promote_models.decide(settings, HOURS[number])
         decided, beside = loop.rows(number)
         assert alias_versions(settings, "production") == decided.versions and alias_versions(settings, "staging") == beside.versions
     assert [row.release_id for row in all_releases(settings)] == [f"r{number:06d}" for number in range(1, 6)]
