@@ -1,8 +1,9 @@
 """### Maintenance of the tables
 
 Once a day: drops the hours that are past each table's retention, makes few files of many small ones, and removes files and log
-entries that no version of the last 7 days needs. Readers pinned to such a version go on; writers wait at the root's lock.
-By hand: `recloop maintain`, with `--dry-run` to see what it would do.
+entries that no version of the last 7 days needs; from MLflow go old runs and versions that were never in production or staging.
+Readers pinned to such a version go on; writers wait at the root's lock. By hand: `recloop maintain`, with `--dry-run` to see what
+it would do.
 """
 
 from datetime import timedelta

@@ -105,6 +105,7 @@ class Airflow(_Section):
 class Mlflow(_Section):
     tracking_uri: str | None
     port: int | None = Field(ge=1, le=65535)
+    runs_days: int = Field(ge=7)
 
 
 class EncoderSettings(_Section):

@@ -1,6 +1,7 @@
 """Maintenance: what is past retention goes, many small files become few, files and log entries that nobody can read any more go.
 
-Readers pinned to a version of the last KEPT_HOURS go on; writers of the same root wait at its lock.
+MLflow's old runs that led to nothing go too. Readers pinned to a version of the last KEPT_HOURS go on; writers of the same root wait
+at its lock.
 """
 
 from collections import Counter
@@ -13,11 +14,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 from deltalake import DeltaTable
 
+from pipelines.clock import wall_clock
 from pipelines.errors import UserError
 from pipelines.hours import end_of, shift
 from pipelines.lake import ledger
 from pipelines.lake.session import spark_session
 from pipelines.lake.tables import table_exists, table_path, table_version
+from pipelines.registry.client import RegistryDown
 from pipelines.settings import Settings
 from pipelines.steps.step import Attempt, Outcome, attempt, writer_lock
 from spark_jobs.contracts import TABLES, Table
@@ -71,12 +74,23 @@ def run(settings: Settings) -> Outcome:
             path.unlink()
         dropped, compacted = (sum(values) for values in zip(*((p.dropped, p.compacted) for p in planned), strict=True))
         removed = f"{dropped} partitions dropped, {compacted} compacted, {len(landing)} landing files removed"
-        return current.record("done", f"{removed}; readable since {oldest_readable(settings)}")
+        return current.record("done", f"{removed}; {_prune_runs(settings)}; readable since {oldest_readable(settings)}")
 
 
 def oldest_readable(settings: Settings) -> str:
     """The oldest hour as of which the tables can be read after maintenance."""
     return max(settings.lake.start_hour or "", shift(_newest(settings), -KEPT_HOURS))
+
+
+def _prune_runs(settings: Settings) -> str:
+    """MLflow's part; with MLflow away the tables' part stands, and the next day does both."""
+    from pipelines.registry.retention import prune_runs
+
+    try:
+        versions, runs = prune_runs(settings, wall_clock() - timedelta(days=settings.mlflow.runs_days))
+    except RegistryDown as away:
+        return f"MLflow's old runs stay, since {away}"
+    return f"{versions} versions and {runs} runs removed from MLflow"
 
 
 def _newest(settings: Settings) -> str:
