@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmarks.ranker.candidate_sampling import sampled_sets
+from benchmarks.ranker.candidate_sampling import Sampler
 from models.adapted_encoder import AdaptedEncoder
 from models.adapters import AdapterSettings
 from models.click_adaptation import ClickSettings, ItemTexts, adapt_by_clicks, click_head, text_only
@@ -37,6 +37,7 @@ from models.training import FinetuneSettings, TrainState, finetune
 SINCE, CUT, UNTIL = (pd.Timestamp(day, tz="UTC") for day in ("2011-03-01", "2011-09-01", "2011-12-01"))
 HISTORY, DAYS, LEAST_SOLD, TOKENS = 10, (7, 28), 30, 64
 SEEDS = (1, 2, 3)
+SAMPLER = Sampler(negatives=50)
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -77,7 +78,7 @@ def read_log(path: Path, count: int, seed: int) -> Log:
 
 def rows_of(log: Log, since: pd.Timestamp, until: pd.Timestamp, negatives: float, seed: int) -> tuple[RankerBatch, np.ndarray]:
     """Candidates with what was known before their hour; ``negatives``: share of the 50 a positive that is kept."""
-    sets = sampled_sets(log.purchases, since, until, 1.0, seed)
+    sets = SAMPLER.sets(log.purchases.assign(liked=True), since, until, seed)
     keep = (sets["label"].to_numpy() > 0) | (np.random.default_rng(seed).random(len(sets)) < negatives)
     sets = sets[keep].reset_index(drop=True)
     code = {item: row for row, item in enumerate(log.items, start=1)}
