@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from deltalake import DeltaTable
+
 from pipelines.failpoint import failpoint
 from pipelines.lake.tables import table_path, table_version
 from pipelines.settings import Settings
@@ -84,6 +86,12 @@ def replace_changed(
     return _merge(changes, settings, name, hours, step, clauses)
 
 
+def written_for(settings: Settings, name: str, hours: Sequence[str]) -> bool:
+    """Whether the table's newest commit was made for these hours."""
+    last: dict[str, object] = DeltaTable(str(table_path(settings, name))).history(1)[0]
+    return bool(json.loads(str(last.get("userMetadata") or "{}")).get("hours") == _span(hours))
+
+
 def _beside_held(frame: "DataFrame", settings: Settings, name: str, besides: Sequence[str]) -> "DataFrame":
     """A row for each key of the frame or the table: the frame's columns, and what is compared of both, ``new`` and ``old``."""
     from pyspark.sql import functions as F
@@ -114,7 +122,11 @@ def _committed(settings: Settings, name: str, step: str) -> int:
     return table_version(settings, name)
 
 
+def _span(hours: Sequence[str]) -> str:
+    return f"{hours[0]}..{hours[-1]}"
+
+
 def _metadata(step: str, hours: Sequence[str]) -> str:
     from pipelines.local.code_version import code_version
 
-    return json.dumps({"step": step, "hours": f"{hours[0]}..{hours[-1]}", "code_version": code_version()})
+    return json.dumps({"step": step, "hours": _span(hours), "code_version": code_version()})

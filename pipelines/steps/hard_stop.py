@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 BY = "score_users, hard stop"
-EMPTY_SHARE = 0.05  # of an arm's slates that may be empty beyond production's
+EMPTY_SHARE, EMPTY = 0.05, 10  # of an arm's slates, and how many, that may be empty beyond production's share
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def judged(counts: dict[str, tuple[int, int, int]]) -> Broken | None:
         slates, empty, wrong = counts[arm]
         if wrong:
             return Broken(arm, f"{wrong} of {slates} slates hold scores or propensities that are no numbers")
-        if arm != PRODUCTION_ARM and empty / slates > usual + EMPTY_SHARE:
+        if arm != PRODUCTION_ARM and empty > usual * slates + max(EMPTY_SHARE * slates, EMPTY):
             return Broken(arm, f"{empty} of {slates} slates are empty, of production's {usual:.1%}")
     return None
 

@@ -7,7 +7,7 @@ from pipelines.clock import now
 from pipelines.errors import UserError
 from pipelines.lake import ledger
 from pipelines.lake.tables import read_table
-from pipelines.lake.writes import replace_changed
+from pipelines.lake.writes import overwrite, replace_changed, written_for
 from pipelines.steps.business_rules import rules_in_force
 from pipelines.steps.step import Attempt
 
@@ -56,5 +56,12 @@ def check_scores(
 
 
 def publish(rows: "DataFrame", current: Attempt) -> None:
-    """One commit of what differs from the scores of before; that the same row was made once more is no difference."""
-    current.outputs["scores"] = replace_changed(rows, current.settings, "scores", current.hours, current.step, besides=["generated_at"])
+    """One commit of what differs from the scores of before; that the same row was made once more is no difference.
+
+    The first publication of an hour replaces all without looking: every row carries its hour, and what is damaged heals.
+    """
+    settings, hours, step = current.settings, current.hours, current.step
+    if written_for(settings, "scores", hours):
+        current.outputs["scores"] = replace_changed(rows, settings, "scores", hours, step, besides=["generated_at"])
+    else:
+        current.outputs["scores"] = overwrite(rows, settings, "scores", hours, step)

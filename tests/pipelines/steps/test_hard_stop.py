@@ -9,11 +9,12 @@ NO_NUMBERS = "slates hold scores or propensities that are no numbers"
 
 
 @pytest.mark.parametrize(("counts", "found"), [
-    ({"production": (90, 0, 0), "challenger": (90, 4, 0)}, None),  # 4.4 % are empty
-    ({"production": (90, 9, 0), "challenger": (90, 13, 0)}, None),  # of production's 10 %
+    ({"production": (900, 0, 0), "challenger": (900, 45, 0)}, None),  # 5 % are empty
+    ({"production": (900, 90, 0), "challenger": (900, 130, 0)}, None),  # of production's 10 %
+    ({"production": (900, 0, 0), "challenger": (20, 10, 0)}, None),  # too few to say
     ({"production": (90, 90, 0)}, None),  # a catalogue that is sold out is no model's fault
     ({}, None),
-    ({"production": (90, 9, 0), "challenger": (90, 14, 0)}, Broken("challenger", "14 of 90 slates are empty, of production's 10.0%")),
+    ({"production": (900, 90, 0), "challenger": (90, 20, 0)}, Broken("challenger", "20 of 90 slates are empty, of production's 10.0%")),
     ({"production": (90, 0, 0), "predecessor": (5, 0, 5)}, Broken("predecessor", f"5 of 5 {NO_NUMBERS}")),
     ({"production": (90, 0, 1), "challenger": (90, 0, 0)}, Broken("production", f"1 of 90 {NO_NUMBERS}")),
     ({"production": (9, 0, 9), "challenger": (9, 0, 9)}, Broken("challenger", f"9 of 9 {NO_NUMBERS}")),
