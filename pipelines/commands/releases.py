@@ -50,7 +50,7 @@ def stage(
             "encoder with its ranker."
         ),
     ],
-    version: Annotated[str | None, typer.Argument(metavar="[VERSION]", help="Of the encoder, as `recloop adapt-encoder` named it.")] = None,
+    version: Annotated[str | None, typer.Argument(metavar="VERSION", help="Of the encoder, as `recloop adapt-encoder` named it.")] = None,
     reason: ReasonOption = "",
 ) -> None:
     """Let a challenger with weights of its own go to staging with the next hour: shown to some users, promoted if it is better."""
