@@ -10,11 +10,11 @@ import torch
 from models.artifacts import load_policy
 from pipelines.hours import hour_number, shift
 from pipelines.registry.releases import append_decision, release_folder
-from pipelines.steps.candidates import BOTH, RANKER, RANKER_ONLY, candidate_folder
+from pipelines.steps.candidates import BOTH, CHALLENGER, RANKER, RANKER_ONLY, candidate_folder, challenger_folder
 from pipelines.steps.fixed_users import USERS
 from pipelines.steps.logged_slates import following
 from pipelines.steps.policy_judging import judged, session_return
-from pipelines.steps.policy_learning import ANCHOR_H, lineage, refreshed
+from pipelines.steps.policy_learning import ANCHOR_H, as_spread, challenger, lineage, refreshed
 from pipelines.steps.refresh_policy import _page
 from pipelines.steps.step import Attempt
 
@@ -65,6 +65,32 @@ def test_each_learner_learns_from_the_log(with_policy, log, learner):
     assert slates > 30 and policy.config.learner == learner
     assert (report.kl_mean > 0) == learns and report.kl_mean <= settings.policy.kl_limit
     assert all(bool(torch.isfinite(tensor).all()) for tensor in policy.state_dict().values() if tensor.is_floating_point())
+
+
+def other_vectors(log):
+    """The log by the vectors of another encoder, of other values and another width."""
+    vectors = torch.randn(len(log.catalogue.table.vectors), 9, generator=torch.Generator().manual_seed(3))
+    vectors[0] = 0.0
+    table = dataclasses.replace(log.catalogue.table, vectors=vectors)
+    return dataclasses.replace(log, catalogue=dataclasses.replace(log.catalogue, table=table))
+
+
+def test_a_challenger_of_another_encoder_is_judged_by_its_own_vectors_with_a_policy_that_starts_anew(with_policy, log, save_release):
+    settings = with_policy()
+    own = lineage(settings, HOUR)
+    save_release(challenger_folder(settings, HOUR), text_dim=9, encoder_version="another")
+    found = challenger(settings, HOUR, own)
+    assert found.policy.temperature == own.champion.policy.temperature
+    assert found.policy.config.hidden != own.champion.policy.config.hidden and not found.policy.out.weight.any(), "made anew"
+    theirs = other_vectors(log)
+    spread = as_spread(log, theirs, own.champion, found)
+    assert spread.policy.temperature >= found.policy.temperature
+    figures, _ = judged(log, own, own.policy, (spread, theirs))
+    entropy = {metric.subject: metric.value for metric in figures if metric.name == "gate_slate_entropy_ratio"}
+    assert entropy[CHALLENGER] >= 0.85, "nine tenths of production's, on the slates that teach"
+    save_release(challenger_folder(settings, HOUR), text_dim=6)
+    same = challenger(settings, HOUR, own)
+    assert same.policy is own.champion.policy, "with production's encoder it keeps production's policy"
 
 
 def test_a_refresh_is_judged_beside_production_and_the_log(with_policy, log, tables):
