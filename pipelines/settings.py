@@ -150,6 +150,7 @@ class PolicySettings(_Section):
     kl_limit: float = Field(gt=0)
     reach: float = Field(gt=0)
     least_effective: int = Field(ge=0)
+    outside: float = Field(ge=0, le=1)
     anchor_kl_limit: float = Field(gt=0)
     entropy: float = Field(ge=0)
     epsilon: float = Field(gt=0, lt=1)

@@ -26,6 +26,7 @@ class Gate:
     ``reach_below``: it must reach below the bound.
     A ``guard`` holds nothing back by lacking evidence, as most roots and hours have none for it.
     slice: a pattern; the gate is then asked of each slice that was measured and fits it, and its name says ``{slice}`` where that goes.
+    One that ``abstains`` does not fail: beyond its bound the evidence says nothing.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Gate:
     upper: float | None = None
     guard: bool = False
     slice: str | None = None
+    abstains: bool = False
 
 
 @dataclass(frozen=True)
@@ -164,14 +166,14 @@ def _judge(gate: Gate, found: Measured | None) -> Figure:
         "reach_below": found.low < gate.bound,
         "value": gate.bound <= found.value <= (gate.upper if gate.upper is not None else float("inf")),
     }[gate.side]
-    outcome = "abstain" if found.n < gate.least_n else ("pass" if holds else "fail")
+    outcome = "abstain" if found.n < gate.least_n or (gate.abstains and not holds) else ("pass" if holds else "fail")
     return Figure(gate.name, outcome, found.value, found.low, found.high, gate.bound, found.n)
 
 
 def _sentence(gate: Gate, figure: Figure) -> str:
     if figure.value is None:
         return f"{gate.name}: not measured"
-    if figure.outcome == "abstain":
+    if figure.n < gate.least_n:
         return f"{gate.name}: n={figure.n}, at least {gate.least_n} needed"
     reached = figure.low if gate.upper is not None and figure.low is not None and figure.low >= gate.upper else figure.high
     side = {"low": figure.low, "high": figure.high, "value": figure.value, "reach": reached, "reach_below": figure.low}[gate.side]

@@ -38,9 +38,10 @@ class Composed:
 
 @dataclass(frozen=True)
 class Drawn:
-    """Slates drawn from the same feature tables: which of all they are, and what was known of their users and of the items."""
+    """Slates drawn from the same feature tables: which of all they are, their hour, what was known of their users and of the items."""
 
     where: Tensor
+    hour: str
     users: KnownUser
     items: KnownItems
 
@@ -80,7 +81,7 @@ class SlateReader:
     def composed(self, release: Release) -> Composed:
         """What this release's ranker and policy would have seen, and given, at each draw."""
         features, vectors, logits = [], [], []
-        groups = self._drawn(release.ranker.config)
+        groups = self.drawn_groups(release.ranker.config)
         for group in groups:
             rows = self.rows[group.where]
             candidates = describe(release, group.users, self.catalogue, group.items, rows, rows > 0)
@@ -93,7 +94,7 @@ class SlateReader:
 
     def reactions(self, config: RankerConfig) -> Tensor:
         """(S, H) item rows of what each slate's user had reacted to before the draw, newest last, 0 = padding."""
-        groups = self._drawn(config)
+        groups = self.drawn_groups(config)
         return torch.cat([group.users.history for group in groups])[torch.cat([group.where for group in groups]).argsort()]
 
     def as_drawn(self) -> LoggedSlates:
@@ -101,7 +102,7 @@ class SlateReader:
         count = len(self.shown)
         return self._slates(torch.zeros(*self.rows.shape, 0), torch.zeros(count, 0))
 
-    def _drawn(self, config: RankerConfig) -> list[Drawn]:
+    def drawn_groups(self, config: RankerConfig) -> list[Drawn]:
         """Read once for rankers that read the same counters: many releases are compared on one log."""
         names = (*config.user_counters, *config.item_counters)
         if names not in self._read:
@@ -118,7 +119,7 @@ class SlateReader:
             ids = decisions["user_id"].combine_chunks().take(pa.array(where))
             users = user_states(_known_users(self.settings, user_version, ids), self.catalogue, at, config.user_counters)
             found = read_table(self.settings, "item_features", version=item_version)
-            yield Drawn(torch.from_numpy(where), users, item_state(self.catalogue, found, at, config.item_counters))
+            yield Drawn(torch.from_numpy(where), draw[0], users, item_state(self.catalogue, found, at, config.item_counters))
 
     def _slates(self, features: Tensor, user_vectors: Tensor) -> LoggedSlates:
         codes = (self._column(name).dictionary_encode().indices.to_numpy() for name in ("user_id", "release_id"))

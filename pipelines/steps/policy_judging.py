@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,7 +21,7 @@ from pipelines.hours import hour_range, shift
 from pipelines.lake import ledger
 from pipelines.lake.holds import without_poisoned
 from pipelines.lake.metrics import Metric
-from pipelines.registry.gates import AUDIT_ERROR
+from pipelines.registry.gates import AUDIT_ERROR, CONFIDENCE, Measured
 from pipelines.registry.policy_figures import Compared, PolicyRecord
 from pipelines.settings import Settings
 from pipelines.steps.bots import of_bots
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 
 _SAMPLE = 54  # stream of the hash
 AUDIT_SE = 3.0
+SUPPORT_SLATES, OUTSIDE = 256, "mass_outside_support"
+Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 LOG = "log"  # subject of the audit of all slates
 
 
@@ -70,6 +73,13 @@ class SlateLog:
         """Policy-drawn slates of the gate fold within ``gates.window_h``, a hashed sample of ``gates.max_slates``."""
         recent = self._hours() >= shift(self.hour, -self.settings.gates.window_h)
         return self.reader(self._sample(self._by_policy() & self._gate() & recent, self.settings.gates.max_slates))
+
+    def supporting(self, release_id: str, gate: bool, at_most: int) -> SlateReader | None:
+        """Policy-drawn slates of this release, of the gate fold or of the others, some; where it drew none, the newest hour's."""
+        fold = self._by_policy() & (self._gate() if gate else ~self._gate())
+        own = fold & np.asarray(pc.equal(self.slates.decisions["release_id"], release_id))
+        newest = fold & (self._hours() == max(self._hours()[fold], default=""))
+        return self.reader(self._sample(own if own.any() else newest, at_most))
 
     def drawn_by(self, release_id: str, at_most: int) -> SlateReader | None:
         """Policy-drawn slates of this release, of all users, a hashed sample."""
@@ -187,5 +197,22 @@ def judged(
         new = (reader if own is log else own.judging() or reader).composed(release)
         compared[subject] = Compared(new.slates, new.logits, base, reader.rows, log.settings.seed)
         found += gate_metrics(compared[subject].gate_figures(len(log.catalogue.ids)), subject)
+    found += _outside(log, lineage, policy)
     record = replace(compared[BOTH].record(), users=fixed_users(reader, compared[BOTH], lineage.ranker.config))
     return [*found, *record.metrics()], record
+
+
+def _outside(log: SlateLog, lineage: "Lineage", policy: SlatePolicy) -> list[Metric]:
+    """What of the candidate's slates, with either policy, the log's candidates did not hold: the gate fold's, 98 % over slates."""
+    from pipelines.steps.support import Support
+
+    champion = lineage.champion
+    reader = log.supporting(champion.release_id, True, SUPPORT_SLATES) if champion else None
+    if champion is None or reader is None:
+        return []
+    support, found = Support(log.settings, reader), list[Metric]()
+    for subject, own in ((BOTH, policy), (RANKER_ONLY, champion.policy)):
+        shares = support.outside(lineage.composed(own))
+        mean, half = float(shares.mean()), Z * float(shares.std()) / max(1, len(shares)) ** 0.5
+        found += gate_metrics({OUTSIDE: Measured(mean, mean - half, mean + half, len(shares))}, subject)
+    return found

@@ -16,9 +16,10 @@ from pipelines.registry.releases import ReleaseRow, release_folder
 from pipelines.settings import Settings
 from pipelines.steps.logged_slates import SlateReader
 from pipelines.steps.policy_judging import SlateLog
+from pipelines.steps.support import Support
 from spark_jobs.release import Release, load_release
 
-BISECTIONS, SLATES, EVERY = 6, 2048, 8
+BISECTIONS, SLATES, SUPPORT_SLATES, EVERY = 6, 2048, 128, 8
 GAIN_SHARE = 0.5  # of what the slates of users who taught the ranker say that it gains: what others will say of it is less
 
 
@@ -27,6 +28,7 @@ class Reached:
     """A ranker between production's and the learned one: ``share`` of the way, ``kl`` nats a slate from production.
 
     effective: the part of a logged slate's evidence that is left for it, as effective sample size over slates.
+    outside: what of its slates the log's candidates did not hold.
     gain, below: what these slates say it is worth more than production, as a share of production's value, and how far below
     that the lower end of the gate's interval lies.
     """
@@ -37,6 +39,7 @@ class Reached:
     effective: float = 0.0
     gain: float = 0.0
     below: float = 0.0
+    outside: float = 0.0
 
     def expected_low(self, slates: int, judging: int) -> float:
         """Where the lower end lies likely on other slates, so many, if it was found on so many."""
@@ -48,7 +51,8 @@ def served(
 ) -> Reached:
     """The learned ranker, calibrated ``by`` these rows, or as much of the way to it as the log can still judge.
 
-    That is: KL(production || composed) within ``policy.reach`` nats a slate, and on the gate fold an effective sample of
+    That is: KL(production || composed) within ``policy.reach`` nats a slate, at most ``policy.outside`` of what it would show is outside of
+    what was logged, and on the gate fold an effective sample of
     ``policy.least_effective`` slates and a lower end of the difference in value above ``least_value`` are to be expected: a long step
     that is worth more may be told less surely than a short one. Composed is with production's policy. Both rankers grew from one
     bootstrap: between their weights lies no worse one.
@@ -59,12 +63,14 @@ def served(
     rewards = tuple(term.weight for term in settings.reward.terms)
     production = load_release(release_folder(settings, champion.release_id), champion.release_id, rewards)
     some = by.rows(slice(None, None, EVERY))  # on the way; where it ends all calibrate
-    way = _Way(slates, learned, some, log.catalogue.table, production, slates.composed(production).logits)
+    supporting = log.supporting(champion.release_id, False, SUPPORT_SLATES)
+    support = Support(settings, supporting) if supporting else None
+    way = _Way(slates, learned, some, log.catalogue.table, production, slates.composed(production).logits, support)
     judging = log.judging()
     rule, here, there = settings.policy, len(slates.shown), len(judging.shown) if judging else 0
 
     def holds(reached: Reached) -> bool:
-        enough = reached.kl <= rule.reach and reached.effective * there >= rule.least_effective
+        enough = reached.kl <= rule.reach and reached.effective * there >= rule.least_effective and reached.outside <= rule.outside
         return enough and reached.expected_low(here, there) > least_value
 
     best, low, high = way.at(1.0), 0.0, 1.0
@@ -90,6 +96,7 @@ class _Way:
     items: ItemTable
     production: Release
     start: Tensor  # production's logits (S, C)
+    support: Support | None
 
     @torch.no_grad()
     def at(self, share: float) -> Reached:
@@ -98,10 +105,11 @@ class _Way:
         for weight, other in zip(ranker.parameters(), self.learned.parameters(), strict=True):
             weight.lerp_(other, share)
         ranker.eval().fit_calibration(self.by, self.items)
-        composed = self.slates.composed(Release("candidate", ranker, self.production.policy, self.production.task_rewards))
+        release = Release("candidate", ranker, self.production.policy, self.production.task_rewards)
+        composed, outside = self.slates.composed(release), float(self.support.outside(release).mean()) if self.support else 0.0
         kl = slate_kl(self.start, composed.logits, composed.slates)
         predicted = composed.slates.candidates[..., 0].sigmoid()
         gain = difference(composed.slates, composed.logits, self.start, CONFIDENCE, predicted=predicted)
         level = max(value(composed.slates, self.start, predicted=predicted).mean, 1e-9)
         effective = effective_share(composed.slates, composed.logits)
-        return Reached(ranker, share, kl.mean().item(), effective, gain.mean / level, (gain.mean - gain.low) / level)
+        return Reached(ranker, share, kl.mean().item(), effective, gain.mean / level, (gain.mean - gain.low) / level, outside)

@@ -80,7 +80,7 @@ class Loop:
                 note_version(self.settings, hour, kind, register(self.settings, tracked, kind, own / kind, hour))
         if whole:
             self._save(challenger_folder(self.settings, hour), 32, encoder, seed=100 + number)
-        value = {"policy_value_ratio": (0.01, 0.001, 0.02, 1_500)}
+        value = {"policy_value_ratio": (0.01, 0.001, 0.02, 1_500), "mass_outside_support": (0.02, 0.01, 0.03, 256)}
         subjects = dict.fromkeys(("ranker", "both", "ranker only"), GATES | value | (refresh or {}))
         subjects |= {"challenger": gates} if whole else {}
         found = [Metric(f"gate_{name}", subject, *figure) for subject, figures in subjects.items() for name, figure in figures.items()]

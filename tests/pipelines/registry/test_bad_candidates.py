@@ -14,6 +14,7 @@ SPREAD, NOISE = 1.17, 0.64  # variance of the true logits, and of what productio
 SLATES = {
     "finite": Measured(1.0, 1.0, 1.0, 1),
     "policy_value_ratio": Measured(0.01, -0.005, 0.025, 2000),
+    "mass_outside_support": Measured(0.02, 0.01, 0.03, 256),
     "slate_entropy_ratio": Measured(1.0, 1.0, 1.0, 2000),
     "exposure_ratio": Measured(1.0, 1.0, 1.0, 2000),
 }

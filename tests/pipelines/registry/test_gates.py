@@ -155,6 +155,16 @@ def test_an_upper_end_that_only_what_is_shown_passes():
     assert decision.reasons == ("entropy: 0.0210, wanted below 0.02 (0.0300 [0.0210, 0.0500], n=2000)",)
 
 
+def test_beyond_its_bound_a_gate_that_abstains_says_nothing_and_fails_nothing():
+    gate = Gate("support", "outside", "reach_below", 0.05, 100, abstains=True)
+    assert decide_promotion({"outside": Measured(0.06, 0.04, 0.08, 256)}, [gate]).verdict == "promote"
+    decision = decide_promotion({"outside": Measured(0.14, 0.12, 0.16, 256)}, [gate])
+    assert (decision.verdict, decision.figures[0].outcome) == ("abstain", "abstain")
+    assert decision.reasons == ("support: 0.1200, wanted below 0.05 (0.1400 [0.1200, 0.1600], n=256)",)
+    few = decide_promotion({"outside": Measured(0.0, 0.0, 0.0, 20)}, [gate])
+    assert few.reasons == ("support: n=20, at least 100 needed",)
+
+
 @pytest.mark.parametrize("row", [ROW.replace("name: a", "name: '{slice}'"), ROW.replace("}", ", slice: '*'}")])
 def test_a_gate_of_slices_says_so_in_its_name(tmp_path, row):
     path = tmp_path / "promotion.yaml"

@@ -27,6 +27,7 @@ POLICY = {
     "policy_value_ratio": (0.03, 0.01, 0.05, 1_500),
     "slate_entropy_ratio": (0.95, 0.95, 0.95, 2_000),
     "exposure_ratio": (1.0, 1.0, 1.0, 2_000),
+    "mass_outside_support": (0.03, 0.02, 0.04, 256),
 }
 
 
@@ -54,6 +55,12 @@ def judged(settings, champion):
 
 def test_all_good_promotes_ranker_and_policy(judged):
     assert judged()[:2] == ("promote", True)
+
+
+def test_what_the_log_could_not_have_shown_is_no_reason_to_reject(judged):
+    outside = {"mass_outside_support": (0.2, 0.18, 0.22, 256)}
+    verdict, _, reasons = judged(both=outside, ranker_only=outside)
+    assert verdict == "abstain" and "outside the log's support: 0.1800, wanted below 0.05" in reasons
 
 
 def test_a_policy_that_does_not_pass_is_left_out_where_the_ranker_passes_alone(judged):

@@ -20,8 +20,8 @@ def reached(settings, log, champion, by):
         for weight in learned.parameters():
             weight.add_(torch.randn_like(weight) * 0.3)
 
-    def answer(reach, least_effective=0, least_value=-math.inf, **other):
-        policy = settings.policy.model_copy(update={"reach": reach, "least_effective": least_effective})
+    def answer(reach, least_effective=0, least_value=-math.inf, outside=1.0, **other):
+        policy = settings.policy.model_copy(update={"reach": reach, "least_effective": least_effective, "outside": outside})
         own = settings.model_copy(update={"policy": policy})
         given = {"log": replace(log, settings=own), "champion": champion} | other
         return served(own, given["log"], copy.deepcopy(learned), given["champion"], by, least_value), learned
@@ -55,6 +55,15 @@ def test_enough_evidence_is_kept_for_judging(reached, log):
     least = round(slates * (1 + whole.effective) / 2)
     found, _ = reached(reach=1e6, least_effective=least)
     assert found.share < 1.0 and found.effective * slates >= least
+
+
+def test_what_the_log_could_not_have_shown_bounds_the_step(reached):
+    whole, _ = reached(reach=1e6)
+    assert whole.outside > 0.05
+    less, _ = reached(reach=1e6, outside=whole.outside / 2)
+    assert less.share < 1.0 and less.outside <= whole.outside / 2
+    none, _ = reached(reach=1e6, outside=0.0)
+    assert none.share <= less.share and none.outside < 0.02, "production's own, as it is calibrated now"
 
 
 def test_what_the_gate_could_not_tell_from_worse_is_not_tried(reached, log):
