@@ -1,6 +1,7 @@
 """The scored table of an hour on the real server: logged before it is published, once, by the release frozen first."""
 
 import json
+import shutil
 import threading
 from dataclasses import replace
 from datetime import timedelta
@@ -25,6 +26,7 @@ from pipelines.registry.releases import (
     newest_production,
     release_folder,
 )
+from pipelines.settings import load_settings
 from pipelines.steps import build_features, moves, rebuild, roll_back, score_users, step
 from pipelines.steps.encoders import encoder_spec
 from pipelines.steps.step import attempt, writer_lock
@@ -46,7 +48,7 @@ def impression(number, hour):
     return {"event_id": f"i{hour}{number}", "user_id": f"new{number}", "item_id": ITEMS[number], "position": 0, "ts": at}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def release(save_release):
     def decide(settings, number, hour, since):
         versions = {"encoder": "1", "ranker": str(number), "policy": str(number)}
@@ -58,9 +60,12 @@ def release(save_release):
     return decide
 
 
-@pytest.fixture
-def root(loop_settings, release):
-    settings = loop_settings()
+@pytest.fixture(scope="module")
+def first_hour(tmp_path_factory, spark_server, release):
+    """A root after the first load, with a first release; made once, since its tables take longest."""
+    home = tmp_path_factory.mktemp("first_hour")
+    (home / "recloop.yaml").write_text(f"lake: {{start_hour: {START}, now: loop}}\nspark: {{remote: '{spark_server}'}}\n")
+    settings = load_settings(home, {})
     published = (parse_hour(START) - timedelta(days=9)).isoformat()
     land(settings, "items", "catalogue", [{"item_id": item, "title": f"Film {item}", "published_at": published} for item in ITEMS])
     times = [(parse_hour(START) + timedelta(minutes=n)).isoformat() for n in range(9)]
@@ -69,7 +74,13 @@ def root(loop_settings, release):
     land(settings, "impressions", "one", [impression(n, START) for n in range(2)])
     build_features.run(settings, START)
     release(settings, 1, START, START)
-    return settings
+    return home
+
+
+@pytest.fixture
+def root(first_hour, tmp_path):
+    """A copy of it."""
+    return load_settings(shutil.copytree(first_hour, tmp_path / "root"), {})
 
 
 def rows(settings, table, version=None):
