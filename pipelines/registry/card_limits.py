@@ -65,7 +65,10 @@ def _judged(params: Mapping[str, str], windows: Sequence[Sequence[str]]) -> str:
     first, late = windows[0] if windows else ["the first task", "?"], windows[1:]
     words = f"Judged on {int(params['judged_rows']):,} impressions of {int(params['judged_users']):,} users of the gate fold, hours "
     words += f"{params['judged_hours']}, by {first[0]} alone (counted for {first[1]} h, so the newest hours' labels may still grow)."
-    return words + (f" No gate asks for {', '.join(f'{task} ({hours} h)' for task, hours in late)}." if late else "")
+    if not late:
+        return words
+    named = ", ".join(f"{task} ({hours} h)" for task, hours in late)
+    return f"{words} By {named} only what is shown to be worse fails, on rows old enough for nine tenths of the reactions."
 
 
 def _of_policy(card: "Card") -> list[str]:

@@ -33,10 +33,34 @@ def ranker_figures(
         found["auc_per_user_difference_hour"] = _difference(*now, "auc_per_user")
     found["calibration_slope"] = Measured(*metrics.calibration_slope_interval(labels, new, user, CONFIDENCE), len(labels))
     for name, rows in slices.items():
-        positives = int((labels[rows] >= 0.5).sum())
-        if min(positives, int(rows.sum()) - positives) >= LEAST_POSITIVES:
-            own = _compared(labels[rows], new[rows], old[rows], user[rows])
-            found |= {sliced(figure, name): value for figure, value in own.items()}
+        found |= _of_slice(name, labels[rows], new[rows], old[rows], user[rows])
+    return _told(found)
+
+
+def task_figures(
+    tasks: Sequence[str], labels: Floats, new: Floats, old: Floats, user: Codes, mature: Mapping[str, NDArray[np.bool_]]
+) -> dict[str, Measured]:
+    """The same order and entropy by each further task, labels and probabilities (n, T), as the slice ``task <name>``.
+
+    mature: of each task the rows (n,) whose labels are known; a task that is not there, or that a ranker does not know, is left out.
+    """
+    found: dict[str, Measured] = {}
+    for number, task in enumerate(tasks):
+        rows = mature.get(task)
+        if number and rows is not None and np.isfinite(new[rows, number]).all() and np.isfinite(old[rows, number]).all():
+            found |= _of_slice(f"task {task}", labels[rows, number], new[rows, number], old[rows, number], user[rows])
+    return _told(found)
+
+
+def _of_slice(name: str, labels: Floats, new: Floats, old: Floats, user: Codes) -> dict[str, Measured]:
+    """Nothing where there are too few of either label."""
+    positives = int((labels >= 0.5).sum())
+    if min(positives, len(labels) - positives) < LEAST_POSITIVES:
+        return {}
+    return {sliced(figure, name): value for figure, value in _compared(labels, new, old, user).items()}
+
+
+def _told(found: Mapping[str, Measured]) -> dict[str, Measured]:
     return {name: figure for name, figure in found.items() if np.isfinite(figure.value)}
 
 

@@ -14,7 +14,7 @@ from models.ranker import Ranker
 from pipelines.hours import hour_range, shift
 from pipelines.lake.metrics import GATE_FOLD, Metric
 from pipelines.registry.gates import CONFIDENCE, Measured, slice_of
-from pipelines.registry.judging import Predicted, prequential_record, ranker_figures, task_columns, user_codes
+from pipelines.registry.judging import Predicted, prequential_record, ranker_figures, task_columns, task_figures, user_codes
 from pipelines.registry.release_files import wrong_model
 from pipelines.registry.releases import ABSTAINED, REJECTED, ReleaseRow, all_releases, decision_for, release_folder
 from pipelines.settings import Settings
@@ -22,6 +22,7 @@ from pipelines.steps.candidates import RANKER, candidate_folder
 from pipelines.steps.encoders import read_version
 from pipelines.steps.example_batches import ExampleReader, Rows, Window
 from pipelines.steps.folds import in_gate_fold
+from pipelines.steps.label_maturity import maturity_h
 
 CANDIDATE_ARM, PRODUCTION_ARM, FROZEN_ARM, LINEAGE_ARM = "candidate", "production", "frozen", "lineage"
 AGAIN, AGAIN_H = "turned_down_auc_difference", 24
@@ -109,13 +110,20 @@ def judge(seen: Seen, hour: str, candidate: Ranker, champion: ReleaseRow | None,
     if champion is None or window is None or own.window is None or not 0 < _labels(window.judging).sum() < len(window.judging.user_ids):
         return Judged(measured, np.zeros(0), {})
     rows, production = window.judging, release_ranker(seen.reader.settings, champion)
-    found = {CANDIDATE_ARM: probabilities(candidate, own.window.judging, own.reader)}
-    found[PRODUCTION_ARM] = probabilities(production, rows, seen.reader)
+    new, old = _by_task(candidate, own.window.judging, own.reader), _by_task(production, rows, seen.reader)
+    found = {CANDIDATE_ARM: new[:, 0], PRODUCTION_ARM: old[:, 0]}
     if not np.isfinite(found[CANDIDATE_ARM]).all():
         return Judged({"finite": _finite(False)}, np.zeros(0), {})
     users, now = user_codes(rows.user_ids), rows.hours == hour
     measured |= ranker_figures(_labels(rows), found[CANDIDATE_ARM], found[PRODUCTION_ARM], users, now, rows.slices())
+    measured |= task_figures(seen.reader.tasks, rows.batch.labels.double().numpy(), new, old, users, _mature(seen.reader, rows, hour))
     return Judged(measured, _labels(rows), found)
+
+
+def _mature(reader: ExampleReader, rows: Rows, hour: str) -> dict[str, NDArray[np.bool_]]:
+    """Of each further task the rows (n,) that are old enough for most of its reactions; a task of which too little is known is left out."""
+    ages = maturity_h(reader.examples, judged_hours(reader, hour), reader.tasks[1:])
+    return {task: rows.hours <= shift(hour, -age) for task, age in ages.items()}
 
 
 def _finite(holds: bool) -> Measured:

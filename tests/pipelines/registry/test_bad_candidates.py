@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipelines.registry.gates import Measured, decide_promotion, load_gates, shown_worse
-from pipelines.registry.judging import ranker_figures
+from pipelines.registry.judging import ranker_figures, task_figures
 
 GATES = load_gates("refresh")
 USERS, ROWS = 1500, 24
@@ -100,6 +100,25 @@ def test_a_bad_one_stays_out_and_its_gate_names_it(candidate, gate):
         assert decision.verdict == "reject"
         assert gate in {figure.gate for figure in decision.figures if figure.outcome == "fail"}
         assert shown_worse(decision.figures, GATES)
+
+
+def test_one_that_is_better_at_clicks_and_bad_at_purchases_stays_out_once_purchases_are_known():
+    found = world(0)
+    bought = np.where(np.random.default_rng(5).random(len(found.user)) < 1 / (1 + np.exp(-(found.truth - 1))), 1.0, 0.0)
+    labels = np.stack([found.labels, bought], axis=1)
+    old = np.stack([found.production, probabilities(found.truth - 1 + found.error, NOISE)], axis=1)
+    new = np.stack([better(found), np.full(len(found.user), bought.mean())], axis=1)
+    now = np.arange(len(found.user)) % ROWS >= 16
+    figures = ranker_figures(labels[:, 0], new[:, 0], old[:, 0], found.user, now, {}) | SLATES
+    assert decide_promotion(figures, GATES).verdict == "promote"
+    mature = {"purchase": ~now}
+    of_tasks = task_figures(("click", "purchase"), labels, new, old, found.user, mature)
+    assert {figure.n for figure in of_tasks.values()} == {int((~now).sum())}, "rows that are too young are not asked"
+    decision = decide_promotion(figures | of_tasks, GATES)
+    failed = {figure.gate for figure in decision.figures if figure.outcome == "fail"}
+    assert decision.verdict == "reject" and failed == {"AUC per user of task purchase", "normalized entropy of task purchase"}
+    assert task_figures(("click", "purchase"), labels, new, old, found.user, {}) == {}
+    assert task_figures(("click", "purchase"), labels, new * [1, np.nan], old, found.user, mature) == {}
 
 
 def test_one_that_answers_no_numbers_stays_out():

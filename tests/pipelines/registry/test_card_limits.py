@@ -24,7 +24,8 @@ def test_a_ranker_tells_what_it_was_judged_by_and_what_it_lacks():
     assert found == [
         "Predicts click, watch, and no other reaction.",
         "Judged on 55,043 impressions of 1,204 users of the gate fold, hours 2026-11-22T11..2026-11-23T10, by click alone (counted for "
-        "1 h, so the newest hours' labels may still grow). No gate asks for watch (24 h).",
+        "1 h, so the newest hours' labels may still grow). By watch (24 h) only what is shown to be worse fails, on rows old enough for "
+        "nine tenths of the reactions.",
         "Too few rows to tell how it does for: cold users (380 rows, 99 positive).",
         "Neither learned from nor judged by held hours: 2026-11-23T02.",
         "Of its 900 newest examples 400 sampled, never shown: their base rate is the sampler's.",
