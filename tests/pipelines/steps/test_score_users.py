@@ -292,6 +292,7 @@ def test_what_was_displaced_keeps_its_share_and_a_roll_back_shows_its_slates_aga
 
     staged(4, "production", START, NEXT, "trial-y", "r000003")
     by_guard = replace(all_releases(root)[2], release_id="r000005", hour=NEXT, since=shift(NEXT, 1), decided_by="promote_models")
+    shutil.copytree(release_folder(root, "r000001"), release_folder(root, by_guard.release_id))
     append_decision(root, by_guard, "r000004")
     roll_back.finish(root)
     attempts = ledger.rows(root, score_users.REPUBLISH)
