@@ -29,7 +29,7 @@ from models.click_adaptation import ClickSettings, ItemTexts, adapt_by_clicks, c
 from models.encoder import Encoder
 from models.encoder_files import default_encoder_path
 from models.hashing import id_hash, uniform
-from models.metrics import auc_per_user, user_bootstrap_difference
+from models.metrics import auc_per_user, user_difference
 from models.ranker import Ranker, RankerConfig
 from models.records import ItemTable, RankerBatch, UserState
 from models.training import FinetuneSettings, TrainState, finetune
@@ -157,7 +157,7 @@ def adapted_table(
 def report(name: str, judged: Judged, mask: np.ndarray, old: np.ndarray, new: np.ndarray) -> dict[str, object]:
     """AUC per user on the rows of the mask, and the gain with its interval over users."""
     label, user = judged.batch.labels[:, 0].double().numpy()[mask], judged.user[mask]
-    gain, low, high = user_bootstrap_difference(label, new[mask], old[mask], user, "auc_per_user", 1000)
+    gain, low, high = user_difference(label, new[mask], old[mask], user, "auc_per_user")
     ours, peer = (auc_per_user(label, values[mask], user) for values in (new, old))
     users = len(np.unique(user))
     print(f"{name:30} {peer:.4f} -> {ours:.4f}  {gain:+.4f} [{low:+.4f}, {high:+.4f}]  {len(label):,} rows, {users:,} users", flush=True)

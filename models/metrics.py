@@ -119,53 +119,20 @@ def logistic_fit(logits: Array, labels: Array) -> tuple[float, float]:
     return float(beta[0]), float(beta[1])
 
 
-def user_bootstrap_difference(
-    labels: Array,
-    new: Array,
-    old: Array,
-    user: Array,
-    metric: str,
-    resamples: int = 200,
-    seed: int = 7,
-) -> tuple[float, float, float]:
-    """(mean, low, high) of metric(new) - metric(old), 95 %, users resampled, both models on the same users.
-
-    metric: `auc_per_user` (scores), `log_loss` or `normalized_entropy` (probabilities). Each is a ratio of sums over
-    users, so a resample costs one product. The pooled `auc` is no such ratio and is not offered; the base rate of
-    `normalized_entropy` is held at that of all rows.
-    """
-    if metric not in _USER_SUMS:
-        raise ValueError(f"no user bootstrap for metric {metric!r}; expected one of {sorted(_USER_SUMS)}")
-    _, row = np.unique(user, return_inverse=True)
-    new_total, count = _USER_SUMS[metric](labels, new, row)
-    old_total, _ = _USER_SUMS[metric](labels, old, row)
-    gain = new_total - old_total  # (users,)
-    if count.sum() == 0:
-        return float("nan"), float("nan"), float("nan")
-    times = np.random.default_rng(seed).poisson(1.0, (resamples, len(gain))).astype(np.float64)
-    weight = times @ count
-    low, high = np.quantile((times @ gain)[weight > 0] / weight[weight > 0], [0.025, 0.975])
-    return float(gain.sum() / count.sum()), float(low), float(high)
-
-
 def user_difference(
     labels: Array, new: Array, old: Array, user: Array, metric: str, confidence: float = 0.95
 ) -> tuple[float, float, float]:  # fmt: skip
-    """As ``user_bootstrap_difference``, by the linearized ratio estimator: without resampling, so that a high ``confidence`` costs nothing.
+    """(mean, low, high) of metric(new) - metric(old), users being what is independent, both models on the same users.
 
-    Infinite ends for fewer than two users; nan where no user has both labels.
+    metric: `auc_per_user` (scores), `log_loss` or `normalized_entropy` (probabilities), each a ratio of sums over users; the pooled `auc`
+    is no such ratio and is not offered; the base rate of `normalized_entropy` is held at that of all rows. By the linearized ratio
+    estimator, without resampling. Infinite ends for fewer than two users; nan where no user has both labels. ValueError for another metric.
     """
+    if metric not in _USER_SUMS:
+        raise ValueError(f"no interval over users for metric {metric!r}; expected one of {sorted(_USER_SUMS)}")
     _, row = np.unique(user, return_inverse=True)
     (new_total, count), (old_total, _) = (_USER_SUMS[metric](labels, scores, row) for scores in (new, old))
-    users = int((count > 0).sum())
-    if not users:
-        return float("nan"), float("nan"), float("nan")
-    mean = float((new_total - old_total).sum() / count.sum())
-    left = new_total - old_total - mean * count
-    if users < 2:
-        return mean, -np.inf, np.inf
-    half = NormalDist().inv_cdf((1 + confidence) / 2) * float(np.sqrt((left**2).sum() * users / (users - 1)) / count.sum())
-    return mean, mean - half, mean + half
+    return _ratio_interval(new_total - old_total, count, confidence)
 
 
 def user_bootstrap_mean(values: Array, user: Array, resamples: int = 1000, seed: int = 7) -> tuple[float, float, float]:
@@ -178,16 +145,25 @@ def user_bootstrap_mean(values: Array, user: Array, resamples: int = 1000, seed:
     return float(np.mean(values)), float(low), float(high)
 
 
-def mean_of_clusters(values: Array, user: Array) -> tuple[float, float, float]:
-    """(mean, low, high) of the values, 95 %, users being what is independent: the linearized ratio estimator, without resampling.
+def mean_of_clusters(values: Array, user: Array, confidence: float = 0.95) -> tuple[float, float, float]:
+    """(mean, low, high) of the values, users being what is independent: the linearized ratio estimator, without resampling.
 
     Infinite ends for fewer than two users.
     """
     _, row = np.unique(user, return_inverse=True)
-    mean, left = float(np.mean(values)), np.bincount(row, values - np.mean(values))
-    if len(left) < 2:
+    return _ratio_interval(np.bincount(row, values), np.bincount(row).astype(np.float64), confidence)
+
+
+def _ratio_interval(total: Array, count: Array, confidence: float) -> tuple[float, float, float]:
+    """Sum of totals over sum of counts, of users (U,) who are independent; users without a count are nobody."""
+    users = int((count > 0).sum())
+    if not users:
+        return float("nan"), float("nan"), float("nan")
+    mean = float(total.sum() / count.sum())
+    if users < 2:
         return mean, -np.inf, np.inf
-    half = 1.96 * float(np.sqrt((left**2).sum() * len(left) / (len(left) - 1))) / len(values)
+    left = total - mean * count
+    half = NormalDist().inv_cdf((1 + confidence) / 2) * float(np.sqrt((left**2).sum() * users / (users - 1)) / count.sum())
     return mean, mean - half, mean + half
 
 

@@ -40,7 +40,9 @@ def adapt_encoder(
         stage.ends_with(version)
     for gain in gains:
         stages.note(gain)
-    stages.note(f"`recloop use-encoder {version.split()[1]}` releases it with the ranker that was fitted to it")
+    name = version.split()[1]
+    stages.note(f"`recloop stage encoder {name}` shows it, with the ranker that was fitted to it, to some users")
+    stages.note(f"`recloop use-encoder {name}` releases both")
 
 
 @app.command("use-encoder", rich_help_panel=PANEL)

@@ -79,7 +79,7 @@ def replace_changed(
     stay, differ = both.agg(F.count_if(same), F.count_if(~same)).toArrow().to_pylist()[0].values()
     if not differ:
         return _committed(settings, name, step)
-    if not stay:  # as in every new hour: a MERGE of 300,000 rows took 9 s, an overwrite 2 s, and the feed of both says that all changed
+    if not stay:  # as after most roll-backs: an overwrite is faster than a MERGE of all rows, and the feed of both says that all changed
         return overwrite(frame, settings, name, hours, step)
     changes = both.where(~same).withColumn("gone", F.col("new").isNull()).drop("new", "old")
     clauses = "WHEN MATCHED AND s.gone THEN DELETE WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"

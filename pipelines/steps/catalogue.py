@@ -29,7 +29,8 @@ def input_version(current: Attempt, table: str) -> int:
 def has_vectors(current: Attempt, encoder_version: str) -> bool:
     """Whether the hour's items were encoded by this encoder: one that was chosen since is first asked by the next hour."""
     where = pc.field("encoder_version") == encoder_version
-    return bool(read_table(current.settings, "item_embeddings", version=input_version(current, "item_embeddings"), where=where).num_rows)
+    at = input_version(current, "item_embeddings")
+    return len(read_table(current.settings, "item_embeddings", version=at, where=where, columns=["item_id"])) > 0
 
 
 def hour_catalogue(current: Attempt, encoder_version: str) -> "Catalogue":

@@ -23,8 +23,7 @@ def embed_items(spark: "SparkSession", attempt: Attempt) -> Outcome:
     """Encodes new and changed texts with every encoder that is at work, its version beside them."""
     settings = attempt.settings
     counts = {}
-    for spec in specs_at_work(settings, attempt.hours[-1]):
-        version = spec.version
+    for version, spec in specs_at_work(settings, attempt.hours[-1]).items():
         counts[version] = _embed_items(spark, attempt, spec, version)
         attempt.outputs["item_embeddings"] = table_version(settings, "item_embeddings")
         counts[version] += _embed_queries(spark, attempt, spec, version)

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.metrics import auc_per_user, user_bootstrap_difference
+from models.metrics import auc_per_user, user_difference
 from models.ranker import Ranker
 from pipelines.registry.judging import user_codes
 from pipelines.steps.example_batches import ExampleReader, Rows
 from pipelines.steps.ranker_judging import probabilities
 
 ALL, COLD = "all items", "new items"
-_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ def _compared(
     users = len(np.unique(user))
     if not len(labels) or np.isnan(auc_per_user(labels, new, user)):
         return _unknown(name, len(labels), users)
-    gain, low, high = user_bootstrap_difference(labels, new, old, user, "auc_per_user", _RESAMPLES)
+    gain, low, high = user_difference(labels, new, old, user, "auc_per_user")
     return Compared(name, auc_per_user(labels, old, user), auc_per_user(labels, new, user), gain, low, high, len(labels), users)
 
 

@@ -11,7 +11,7 @@ import yaml
 from pipelines.errors import UserError
 from pipelines.hours import shift
 from pipelines.local.landing import write_file
-from pipelines.registry.releases import PRODUCTION, ReleaseRow, all_releases, challenger_before, newest_production, release_folder
+from pipelines.registry.releases import PRODUCTION, ReleaseRow, all_releases, challenger_before, release_folder
 from pipelines.settings import Settings, load_settings
 from pipelines.steps.adapted_encoders import ENCODER, adapted_folder, paths_before
 from pipelines.steps.candidates import RANKER
@@ -38,16 +38,18 @@ def spec_of(settings: Settings, version: str) -> "EncoderSpec":
     return found
 
 
-def specs_at_work(settings: Settings, hour: str) -> "list[EncoderSpec]":
-    """The settings' own first, then those that rankers in production, in staging, or in production lately read.
+def specs_at_work(settings: Settings, hour: str) -> "dict[str, EncoderSpec]":
+    """By version the settings' own first, then those that rankers in production, in staging, or in production lately read.
 
     One that is not at hand any more is left out, with a warning: the tables go on without its vectors.
     """
     own = encoder_spec(settings)
-    found = [own]
-    for version in dict.fromkeys(version for version in _read_versions(settings, hour) if version != own.version):
+    found = {own.version: own}
+    for version in _read_versions(settings, hour):
+        if version in found:
+            continue
         try:
-            found.append(spec_of(settings, version))
+            found[version] = spec_of(settings, version)
         except UserError as gone:
             log.warning("encoder", version=version, left_out=str(gone))
     return found
@@ -63,8 +65,9 @@ def follow_production(settings: Settings) -> None:
 
     Raises UserError where the environment says otherwise.
     """
-    newest = newest_production(settings)
-    before = next((row for row in all_releases(settings) if newest and row.release_id == newest.compared_with), None)
+    rows = {row.release_id: row for row in all_releases(settings)}
+    newest = next((row for row in reversed(rows.values()) if row.stage == PRODUCTION), None)
+    before = rows.get(newest.compared_with or "") if newest else None
     if newest is None or before is None or newest.versions[ENCODER] == before.versions[ENCODER]:
         return
     version = read_version(release_folder(settings, newest.release_id) / RANKER)

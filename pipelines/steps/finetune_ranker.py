@@ -41,8 +41,9 @@ def run(settings: Settings, hour: str) -> Outcome:
 
 
 def _learn(current: Attempt) -> Outcome:
+    from pipelines.steps.gate_metrics import gate_metrics
     from pipelines.steps.policy_judging import read_log
-    from pipelines.steps.ranker_judging import Seen, gate_metrics, judge, judged_hours, looked_at_again, prequential
+    from pipelines.steps.ranker_judging import Seen, judge, judged_hours, looked_at_again, prequential
     from pipelines.steps.ranker_learning import FIRST_LOAD, base_of, learn
     from pipelines.steps.reach import served
     from pipelines.steps.unlike_hours import hold_unlike
@@ -70,10 +71,10 @@ def _learn(current: Attempt) -> Outcome:
         log = read_log(current, reader.catalogue)
         reached = served(settings, log, learned.state.served(), champion, by, least_value=bound_of("refresh", "policy_value_ratio"))
     with current.stage("judge"):
-        seen = Seen(reader, window)
-        judged = judge(seen, hour, reached.ranker, champion)
+        seen = Seen(reader, window, hour, champion)
+        judged = judge(seen, reached.ranker)
         challenger, by_challenger = _challenger(current, seen, learned if reached.share < 1 else None, hours)
-        of_challenger = judge(seen, hour, challenger, champion, by_challenger).figures if challenger else {}
+        of_challenger = judge(seen, challenger, by_challenger).figures if challenger else {}
     record += [Metric("update_share", "ranker", reached.share), Metric("update_kl", "ranker", reached.kl)]
     with current.stage("look"):
         update = update_record(reader, current.hours, learned, reached.ranker, champion, window, judged)

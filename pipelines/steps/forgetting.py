@@ -5,6 +5,7 @@ import numpy as np
 from models import metrics
 from models.ranker import Ranker
 from pipelines.lake.metrics import Metric
+from pipelines.registry.gates import CONFIDENCE
 from pipelines.registry.judging import user_codes
 from pipelines.steps.example_batches import ExampleReader, Rows
 from pipelines.steps.ranker_judging import LINEAGE_ARM, judged_hours, probabilities
@@ -16,7 +17,7 @@ FRESH, RESERVOIR = "fresh", "reservoir"
 
 
 def forgetting(reader: ExampleReader, hour: str, lineage: Ranker, retrained: Ranker) -> list[Metric]:
-    """AUC per user of both and their difference, lineage less retrain with its 95 % interval over users, on two sets of rows.
+    """AUC per user of both and their difference, lineage less retrain with the gates' interval over users, on two sets of rows.
 
     *fresh*: the gate fold of the gates' window; *reservoir*: untouched rows of 30 days. A set without both classes says nothing.
     """
@@ -31,6 +32,6 @@ def compared(reader: ExampleReader, name: str, rows: Rows, lineage: Ranker, retr
     level = {arm: metrics.auc_per_user(labels, probability, users) for arm, probability in found.items()}
     if not level or not np.isfinite(list(level.values())).all():
         return []
-    mean, low, high = metrics.user_bootstrap_difference(labels, found[LINEAGE_ARM], found[RETRAIN_ARM], users, "auc_per_user")
+    mean, low, high = metrics.user_difference(labels, found[LINEAGE_ARM], found[RETRAIN_ARM], users, "auc_per_user", CONFIDENCE)
     own = [Metric("retrain_auc_per_user", arm, value, n=n, slice=name) for arm, value in level.items()]
     return [*own, Metric(f"{FORGETTING}{name}", "ranker", mean, low, high, n, "gate fold")]

@@ -58,6 +58,7 @@ def plan(settings: Settings) -> list[Planned]:
 def run(settings: Settings) -> Outcome:
     """Does all of it, and says in the ledger what. A killed attempt leaves nothing that the next would not do again."""
     newest = _newest(settings)
+    registry = _prune_runs(settings)  # before the lock, for which the hour's steps wait
     with writer_lock(settings, "spark"), attempt(settings, STEP, [newest]) as current:
         planned = [part for part in plan(settings) if part.table in TABLES]
         with spark_session(settings) as spark:
@@ -74,7 +75,7 @@ def run(settings: Settings) -> Outcome:
             path.unlink()
         dropped, compacted = (sum(values) for values in zip(*((p.dropped, p.compacted) for p in planned), strict=True))
         removed = f"{dropped} partitions dropped, {compacted} compacted, {len(landing)} landing files removed"
-        return current.record("done", f"{removed}; {_prune_runs(settings)}; readable since {oldest_readable(settings)}")
+        return current.record("done", f"{removed}; {registry}; readable since {oldest_readable(settings)}")
 
 
 def oldest_readable(settings: Settings) -> str:

@@ -13,7 +13,7 @@ GAP = "parity_logit_gap"
 def parity(reader: SlateReader, release_id: str, composed: Composed) -> list[Metric]:
     """The largest difference over the candidates of the slates that this release drew, ``composed`` being the release on all of them.
 
-    n: those slates; nothing where there is none. Rounding leaves about 1e-5.
+    n: those slates; nothing where there is none. Rounding alone is left of it where serving and learning agree.
     """
     drawn = torch.from_numpy(np.array(reader.shown.decisions["release_id"].to_pylist(), dtype=object) == release_id)
     if not drawn.any():

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from models.hashing import id_hash, uniform
-from models.metrics import user_bootstrap_mean
+from models.metrics import mean_of_clusters, user_bootstrap_mean
 from models.off_policy import propensity_audit
 from models.policies.base import SlatePolicy
 from models.records import LoggedSlates
@@ -29,9 +28,9 @@ from pipelines.steps.candidates import BOTH, CHALLENGER, RANKER_ONLY
 from pipelines.steps.catalogue import input_version
 from pipelines.steps.fixed_users import fixed_users
 from pipelines.steps.folds import in_gate_fold
+from pipelines.steps.gate_metrics import gate_metrics
 from pipelines.steps.logged_slates import SlateReader
 from pipelines.steps.parity import parity
-from pipelines.steps.ranker_judging import gate_metrics
 from pipelines.steps.shown_slates import ShownSlates, read_shown_slates
 from pipelines.steps.step import Attempt
 from spark_jobs.catalogue import Catalogue
@@ -43,7 +42,6 @@ if TYPE_CHECKING:
 _SAMPLE = 54  # stream of the hash
 AUDIT_SE = 3.0
 SUPPORT_SLATES, OUTSIDE = 256, "mass_outside_support"
-Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 LOG = "log"  # subject of the audit of all slates
 
 
@@ -203,7 +201,7 @@ def judged(
 
 
 def _outside(log: SlateLog, lineage: "Lineage", policy: SlatePolicy) -> list[Metric]:
-    """What of the candidate's slates, with either policy, the log's candidates did not hold: the gate fold's, 98 % over slates."""
+    """What of the candidate's slates, with either policy, the log's candidates did not hold, on the gate fold."""
     from pipelines.steps.support import Support
 
     champion = lineage.champion
@@ -211,8 +209,8 @@ def _outside(log: SlateLog, lineage: "Lineage", policy: SlatePolicy) -> list[Met
     if champion is None or reader is None:
         return []
     support, found = Support(log.settings, reader), list[Metric]()
+    users = np.array(reader.shown.decisions["user_id"].to_pylist())
     for subject, own in ((BOTH, policy), (RANKER_ONLY, champion.policy)):
         shares = support.outside(lineage.composed(own))
-        mean, half = float(shares.mean()), Z * float(shares.std()) / max(1, len(shares)) ** 0.5
-        found += gate_metrics({OUTSIDE: Measured(mean, mean - half, mean + half, len(shares))}, subject)
+        found += gate_metrics({OUTSIDE: Measured(*mean_of_clusters(shares, users, CONFIDENCE), len(shares))}, subject)
     return found

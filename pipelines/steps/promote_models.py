@@ -40,10 +40,11 @@ from pipelines.steps.candidates import (
     prune_candidates,
 )
 from pipelines.steps.encoders import encoder_spec, follow_production
+from pipelines.steps.gate_metrics import measured_figures
 from pipelines.steps.moves import ended_beside
 from pipelines.steps.retrains import forgetting_figures
 from pipelines.steps.roll_back import finish
-from pipelines.steps.staging import Decided, StagingStep, measured_figures, prune_staging
+from pipelines.steps.staging import Decided, StagingStep, prune_staging
 from pipelines.steps.step import Attempt, Outcome, attempt, check_follows, settled, writer_lock
 
 if TYPE_CHECKING:

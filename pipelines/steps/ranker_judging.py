@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -12,8 +13,8 @@ from models.artifacts import load_ranker
 from models.metrics import user_difference
 from models.ranker import Ranker
 from pipelines.hours import hour_range, shift
-from pipelines.lake.metrics import GATE_FOLD, Metric
-from pipelines.registry.gates import CONFIDENCE, Measured, slice_of
+from pipelines.lake.metrics import Metric
+from pipelines.registry.gates import CONFIDENCE, Measured
 from pipelines.registry.judging import Predicted, prequential_record, ranker_figures, task_columns, task_figures, user_codes
 from pipelines.registry.release_files import wrong_model
 from pipelines.registry.releases import ABSTAINED, REJECTED, ReleaseRow, all_releases, decision_for, release_folder
@@ -93,13 +94,28 @@ class Judged:
 
 @dataclass(frozen=True)
 class Seen:
-    """The gates' window as a ranker sees it: by a reader that has the vectors of its encoder. None before there is anything to judge."""
+    """The gates' window up to ``hour`` by a reader's vectors, and production on it; None where there is nothing to judge by yet."""
 
     reader: ExampleReader
     window: Window | None
+    hour: str
+    champion: ReleaseRow | None
+
+    @cached_property
+    def production(self) -> NDArray[np.float64]:
+        """(n, T) what production says of the rows that judge."""
+        assert self.window is not None and self.champion is not None
+        return _by_task(release_ranker(self.reader.settings, self.champion), self.window.judging, self.reader)
+
+    @cached_property
+    def mature(self) -> dict[str, NDArray[np.bool_]]:
+        """Of each further task the rows (n,) old enough for most of its reactions; a task of which too little is known is left out."""
+        assert self.window is not None
+        ages = maturity_h(self.reader.examples, judged_hours(self.reader, self.hour), self.reader.tasks[1:])
+        return {task: self.window.judging.hours <= shift(self.hour, -age) for task, age in ages.items()}
 
 
-def judge(seen: Seen, hour: str, candidate: Ranker, champion: ReleaseRow | None, own: Seen | None = None) -> Judged:
+def judge(seen: Seen, candidate: Ranker, own: Seen | None = None) -> Judged:
     """Candidate against production on the window's gate-fold rows; only ``finite`` before the first release.
 
     own: the same rows as the candidate sees them, where it reads the vectors of another encoder than production.
@@ -107,23 +123,19 @@ def judge(seen: Seen, hour: str, candidate: Ranker, champion: ReleaseRow | None,
     """
     measured = {"finite": _finite(all(bool(torch.isfinite(weight).all()) for weight in candidate.state_dict().values()))}
     window, own = seen.window, own or seen
-    if champion is None or window is None or own.window is None or not 0 < _labels(window.judging).sum() < len(window.judging.user_ids):
+    if seen.champion is None or window is None or own.window is None:
         return Judged(measured, np.zeros(0), {})
-    rows, production = window.judging, release_ranker(seen.reader.settings, champion)
-    new, old = _by_task(candidate, own.window.judging, own.reader), _by_task(production, rows, seen.reader)
+    if not 0 < _labels(window.judging).sum() < len(window.judging.user_ids):
+        return Judged(measured, np.zeros(0), {})
+    rows, old = window.judging, seen.production
+    new = _by_task(candidate, own.window.judging, own.reader)
     found = {CANDIDATE_ARM: new[:, 0], PRODUCTION_ARM: old[:, 0]}
     if not np.isfinite(found[CANDIDATE_ARM]).all():
         return Judged({"finite": _finite(False)}, np.zeros(0), {})
-    users, now = user_codes(rows.user_ids), rows.hours == hour
+    users, now = user_codes(rows.user_ids), rows.hours == seen.hour
     measured |= ranker_figures(_labels(rows), found[CANDIDATE_ARM], found[PRODUCTION_ARM], users, now, rows.slices())
-    measured |= task_figures(seen.reader.tasks, rows.batch.labels.double().numpy(), new, old, users, _mature(seen.reader, rows, hour))
+    measured |= task_figures(seen.reader.tasks, rows.batch.labels.double().numpy(), new, old, users, seen.mature)
     return Judged(measured, _labels(rows), found)
-
-
-def _mature(reader: ExampleReader, rows: Rows, hour: str) -> dict[str, NDArray[np.bool_]]:
-    """Of each further task the rows (n,) that are old enough for most of its reactions; a task of which too little is known is left out."""
-    ages = maturity_h(reader.examples, judged_hours(reader, hour), reader.tasks[1:])
-    return {task: rows.hours <= shift(hour, -age) for task, age in ages.items()}
 
 
 def _finite(holds: bool) -> Measured:
@@ -139,12 +151,6 @@ def judged_hours(reader: ExampleReader, hour: str) -> Sequence[str]:
 
 def release_ranker(settings: Settings, release: ReleaseRow) -> Ranker:
     return load_ranker(release_folder(settings, release.release_id) / RANKER)
-
-
-def gate_metrics(measured: dict[str, Measured], subject: str) -> list[Metric]:
-    """Gate figures as rows of ``metrics``, where the decision reads them."""
-    named = [(*slice_of(name), figure) for name, figure in measured.items()]
-    return [Metric(f"gate_{name}", subject, m.value, m.low, m.high, m.n, rows or GATE_FOLD) for name, rows, m in named]
 
 
 def _labels(rows: Rows) -> NDArray[np.float64]:

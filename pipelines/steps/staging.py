@@ -14,8 +14,8 @@ from pipelines.clock import now
 from pipelines.hours import hours_between, shift
 from pipelines.lake import ledger
 from pipelines.lake.holds import holds
-from pipelines.lake.metrics import GATE_FOLD, Metric, read_metrics, write_metrics
-from pipelines.registry.gates import Decision, Figure, Measured, decide_promotion, gate_named, load_gates, shown_worse, sliced
+from pipelines.lake.metrics import Metric, read_metrics, write_metrics
+from pipelines.registry.gates import Decision, Figure, decide_promotion, gate_named, load_gates, shown_worse
 from pipelines.registry.releases import (
     ABSTAINED,
     MAIN,
@@ -47,6 +47,7 @@ from pipelines.steps.arm_rewards import read_evidence, read_lately
 from pipelines.steps.candidates import CHALLENGER, POLICY, RANKER, challenger_folder
 from pipelines.steps.catalogue import input_version
 from pipelines.steps.challengers import at_work, waiting
+from pipelines.steps.gate_metrics import measured_figures
 from pipelines.steps.step import Attempt
 from spark_jobs.arms import CHALLENGER_ARM, PREDECESSOR_ARM, PRODUCTION_ARM
 
@@ -234,20 +235,6 @@ def _is_broken(guard: Decision) -> bool:
     gates = [gate for gate in load_gates("staging") if gate.side != "value" or gate.figure == "finite"]
     failed = [figure for figure in guard.figures if figure.outcome == "fail" and gate_named(figure.gate, gates)]
     return bool(failed) and shown_worse(failed, gates)
-
-
-def measured_figures(figures: Sequence[Metric], *subjects: str) -> dict[str, Measured]:
-    """The gate figures of these subjects, by the names that gates ask for."""
-    return {
-        _figure_name(metric): Measured(metric.value, metric.low, metric.high, metric.n)
-        for metric in figures
-        if metric.subject in subjects and metric.low is not None and metric.high is not None and metric.n is not None
-    }
-
-
-def _figure_name(metric: Metric) -> str:
-    name = metric.name.removeprefix("gate_")
-    return name if metric.slice in ("all", GATE_FOLD) else sliced(name, metric.slice)
 
 
 def _models_of(folder: Path) -> dict[str, Path]:

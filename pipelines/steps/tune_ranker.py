@@ -137,7 +137,7 @@ def _tuned(search: _Search, study: "Study") -> Tuned:
 
 def confirmed(reader: "ExampleReader", hours: TuneHours, encoder_version: str, best: Values, now: Values) -> Measured | None:
     """AUC per user of ``best`` less ``now`` on the confirming hours, with its interval over users; None without both classes there."""
-    from models.metrics import user_bootstrap_difference
+    from models.metrics import user_difference
     from pipelines.evaluation.example_walk import walk_examples
     from pipelines.registry.judging import user_codes
 
@@ -148,7 +148,7 @@ def confirmed(reader: "ExampleReader", hours: TuneHours, encoder_version: str, b
         return None
     new, old = (np.concatenate([hour.probabilities for hour in walk]) for walk in walks)
     labels, users = np.concatenate([hour.labels for hour in walks[0]]), user_codes(pa.concat_arrays([hour.user_ids for hour in walks[0]]))
-    mean, low, high = user_bootstrap_difference(labels, new, old, users, "auc_per_user")
+    mean, low, high = user_difference(labels, new, old, users, "auc_per_user")
     return Measured(mean, low, high, len(np.unique(users))) if np.isfinite(mean) else None
 
 

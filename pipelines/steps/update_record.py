@@ -45,7 +45,7 @@ class UpdateRecord:
     def metrics(self) -> list[Metric]:
         """As rows of ``metrics``."""
         moved = [Metric("update_norm", name, steps[WHOLE]) for name, steps in (("ranker", self.served), ("whole", self.whole)) if steps]
-        return [*(Metric(ROWS, name, float(count)) for name, count in self.rows.items()), *moved, *self.slices]
+        return [*(Metric(ROWS, name, float(count)) for name, count in self.rows.items()), *moved]
 
     def layers(self) -> dict[str, float]:
         """The candidate's step by layer, for the run."""

@@ -1,4 +1,3 @@
-import io
 import sys
 
 import numpy as np
@@ -6,16 +5,7 @@ import pytest
 
 from pipelines.registry.figures import FAIL, PASS, calibration_figure, gates_figure, propensity_figure, training_figure
 from pipelines.registry.gates import Figure, Gate
-
-
-def texts(picture) -> str:
-    return "\n".join(text.get_text() for text in picture.findobj(lambda artist: hasattr(artist, "get_text")))
-
-
-def png(picture) -> bytes:
-    content = io.BytesIO()
-    picture.savefig(content, format="png")
-    return content.getvalue()
+from tests.pipelines.registry.pictures import png, texts
 
 
 def test_calibration_shows_rates_by_bin_and_tells_the_calibrated_model_from_the_other():

@@ -1,6 +1,5 @@
 """Pictures of a fine-tune: what is drawn is what was measured."""
 
-import io
 import math
 
 import numpy as np
@@ -10,18 +9,9 @@ from pipelines.hours import shift
 from pipelines.lake.metrics import Metric
 from pipelines.registry.figures import ABSTAIN, FAIL, PASS, SERIES
 from pipelines.registry.ranker_charts import auc_figure, slices_figure, steps_figure
+from tests.pipelines.registry.pictures import png, texts
 
 HOURS = [shift("2026-11-10T08", n) for n in range(30)]
-
-
-def texts(picture) -> str:
-    return "\n".join(text.get_text() for text in picture.findobj(lambda artist: hasattr(artist, "get_text")))
-
-
-def png(picture) -> bytes:
-    content = io.BytesIO()
-    picture.savefig(content, format="png")
-    return content.getvalue()
 
 
 def points(values, first=0):

@@ -52,7 +52,7 @@ def release(root):
 
 
 def versions_at_work(home, hour):
-    return [spec.version for spec in specs_at_work(load_settings(home, {}), hour)]
+    return list(specs_at_work(load_settings(home, {}), hour))
 
 
 def test_what_draws_learns_or_may_come_back_is_encoded_for(root, release):

@@ -68,7 +68,8 @@ def test_the_figures_of_the_guard_by_hand(read):
     assert (up.value, down.value) == (pytest.approx(0.75), pytest.approx(0.25)) and up.slice == down.slice == "fresh"
     guard = found["ranker"]
     assert (guard.name, guard.value, guard.n) == ("forgetting_fresh", pytest.approx(0.5), 240)
-    assert 0.35 < guard.low < 0.42 and 0.58 < guard.high < 0.65, "half of 60 users differ by 1: 1.96 * 0.5 / sqrt(60) = 0.127"
+    half = 2.3263 * 0.5 / 59**0.5  # half of 60 users differ by 1; the gates' 98 %
+    assert (guard.low, guard.high) == pytest.approx((0.5 - half, 0.5 + half), rel=1e-4)
     same = {m.subject: m for m in compared(reader, "fresh", own, by_counter(1.0), by_counter(1.0))}["ranker"]
     assert (same.value, same.low, same.high) == (0, 0, 0)
 

@@ -59,7 +59,7 @@ def test_each_example_of_the_hours_is_counted_once(root):
     first = learn(reader, HOURS[:1], None, encoder)
     learned = learn(reader, HOURS[2:], first.state, encoder)
     candidate = learned.state.served()
-    rows = update_record(reader, HOURS[2:], learned, candidate, None, None, judge(Seen(reader, None), HOURS[3], candidate, None)).rows
+    rows = update_record(reader, HOURS[2:], learned, candidate, None, None, judge(Seen(reader, None, HOURS[3], None), candidate)).rows
     assert 0 < gate < USERS
     assert rows == {
         "fresh": (USERS - gate) * SHOWN + 1, "corrections": 1, "replayed": learned.replayed, "poisoned": USERS * SHOWN,
@@ -77,7 +77,7 @@ def test_steps_and_slices_are_those_of_the_candidate_against_production(root):
     production, candidate = first.state.served(), learned.state.served()
     save_ranker(production, release_folder(root, "r000001") / "ranker")
     window = reader.window(judged_hours(reader, hour))
-    judged = judge(Seen(reader, window), hour, candidate, champion)
+    judged = judge(Seen(reader, window, hour, champion), candidate)
     record = update_record(reader, HOURS[1:], learned, production, champion, window, judged)
     assert record.served == dict.fromkeys(record.whole, 0.0) and record.whole == step_norms(candidate, production)
     assert record.whole[WHOLE] > 0
