@@ -94,6 +94,7 @@ class Spark(_Section):
     remote: str | None = Field(pattern=r"^sc://")
     port: int | None = Field(ge=1, le=65535)
     heap: str = Field(pattern=r"^\d+[mg]$")
+    options: dict[str, str]
 
 
 class Airflow(_Section):

@@ -1,5 +1,6 @@
 """One warm Spark Connect server for the whole session, started when the first test asks for it."""
 
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -41,8 +42,9 @@ def spark_settings(tmp_path_factory) -> Iterator[Settings]:
     """The root that the session's server belongs to."""
     from pipelines.local.services import down
 
-    # a server belongs to one root and keeps its session; here some thirty roots share one, and each holds plans of some 70 MB
-    settings = load_settings(tmp_path_factory.mktemp("spark-server"), {"RECLOOP__SPARK__HEAP": "4g"})
+    # some thirty roots share this server; to write and compile the code of a plan takes longer than to walk it for a handful of rows
+    options = yaml.safe_dump({"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"})
+    settings = load_settings(tmp_path_factory.mktemp("spark-server"), {"RECLOOP__SPARK__HEAP": "3g", "RECLOOP__SPARK__OPTIONS": options})
     try:
         yield settings
     finally:
@@ -50,38 +52,25 @@ def spark_settings(tmp_path_factory) -> Iterator[Settings]:
 
 
 @pytest.fixture(scope="session")
-def spark_server(spark_settings) -> str:
+def spark_address(spark_settings) -> str:
     """Address of the session's server."""
     from pipelines.local.services import ensure_spark
 
     return ensure_spark(spark_settings)
 
 
-@pytest.fixture
-def ending_roots(spark_settings, spark_server) -> Iterator[list[Settings]]:
-    """Roots to be forgotten after the test: the server keeps plans of some 70 MB and a Python daemon of 600 MB for each."""
-    from pyspark.sql import SparkSession
-
-    from pipelines.lake.session import connection
-    from pipelines.local import processes
-    from pipelines.local.services import running
-
-    (server,) = [service.pid for service in running(spark_settings) if service.name == "spark"]
-    roots: list[Settings] = []
-    before = processes.members(server)
-    yield roots
-    for settings in roots:
-        SparkSession.builder.remote(connection(settings, spark_server)).create().stop()
-    for daemon in processes.members(server) - before:
-        processes.stop(daemon)
+@pytest.fixture(scope="session")
+def spark_server(spark_address) -> str:
+    """The same with the name of one Spark session: of its own, each root would start Python workers and load torch in them."""
+    return f"{spark_address}/;session_id={uuid.uuid4()}"
 
 
 @pytest.fixture(scope="session")
-def spark(spark_server):
+def spark(spark_address):
     """A session on it, for transforms."""
     from pyspark.sql import SparkSession
 
-    session = SparkSession.builder.remote(spark_server).create()
+    session = SparkSession.builder.remote(spark_address).create()
     yield session
     session.stop()
 

@@ -18,8 +18,8 @@ PATIENCE_S = 120.0
 
 
 def made_for(settings: Settings) -> str:
-    """Hash of what a running server cannot change: the code that its workers import, heap, port and jars."""
-    values = (worker_code_version(), settings.spark.heap, settings.spark.port, sys.prefix, bool(settings.lake.topics))
+    """Hash of what a running server cannot change: the code that its workers import, its options and jars."""
+    values = (worker_code_version(), settings.spark.model_dump_json(), sys.prefix, bool(settings.lake.topics))
     return hashlib.sha256(repr(values).encode()).hexdigest()[:12]
 
 
@@ -81,12 +81,13 @@ def _conf(settings: Settings, port: int) -> dict[str, str]:
         "spark.python.daemon.module": "spark_jobs.worker_daemon",
         "spark.local.dir": str(scratch),
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
-        # without exit on a full heap the server lives on, answers the port and fails every call; between hours it gives memory back
+        # without exit on a full heap the server lives on, answers the port and fails every call; between hours it gives memory back, though
+        # not by a tight heap (MaxHeapFreeRatio), which made an hour take a fifth longer
         "spark.driver.extraJavaOptions": (
             f'"-Djava.io.tmpdir={scratch}" "-Dderby.system.home={scratch}" -Duser.timezone=UTC '
-            "-XX:+ExitOnOutOfMemoryError -XX:+UseG1GC -XX:G1PeriodicGCInterval=30000 -XX:MinHeapFreeRatio=10 -XX:MaxHeapFreeRatio=30"
+            "-XX:+ExitOnOutOfMemoryError -XX:+UseG1GC -XX:G1PeriodicGCInterval=30000"
         ),
-    }
+    } | settings.spark.options
 
 
 def _environment(settings: Settings) -> dict[str, str]:

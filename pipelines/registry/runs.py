@@ -3,7 +3,7 @@
 import math
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -52,6 +52,11 @@ class Run:
 
         now = int(time.time() * 1000)
         self._waiting += [Metric(name, float(value), now, step or 0) for name, value in values.items() if math.isfinite(value)]
+
+    def figures(self, figures: Sequence[Figured]) -> None:
+        """Figures by ``metric_key``; beside each, as ``<key>.n``, how many it rests on where that is known."""
+        self.metrics({metric_key(found): found.value for found in figures})
+        self.metrics({f"{metric_key(found)}.n": found.n for found in figures if found.n is not None})
 
     def inputs(self, tables: Mapping[str, int], context: str = "training") -> None:
         """Delta tables by name, each at the version that was read, as the run's datasets."""

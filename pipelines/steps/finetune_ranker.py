@@ -77,7 +77,7 @@ def _learn(current: Attempt) -> Outcome:
         of_challenger = judge(seen, challenger, by_challenger).figures if challenger else {}
     record += [Metric("update_share", "ranker", reached.share), Metric("update_kl", "ranker", reached.kl)]
     with current.stage("look"):
-        update = update_record(reader, current.hours, learned, reached.ranker, champion, window, judged)
+        update = update_record(seen, current.hours, learned, reached.ranker, judged)
         record += looked_at_again(reader, hour, learned.state.served())
     figures = [*record, *gate_metrics(judged.figures, "ranker"), *gate_metrics(of_challenger, CHALLENGER), *update.metrics()]
     write_metrics(settings, hour, figures)
@@ -132,7 +132,7 @@ def _register(
     """Saves the candidate, then registers it: one version an hour, whatever was killed before."""
     from models.artifacts import save_ranker
     from pipelines.registry.figures import calibration_figure, training_figure
-    from pipelines.registry.runs import metric_key, tracked_run
+    from pipelines.registry.runs import tracked_run
     from pipelines.registry.versions import register, set_alias
 
     settings, hour, steps = current.settings, current.hours[-1], learned.steps
@@ -148,7 +148,7 @@ def _register(
         tracked.params(update.params)
         tracked.inputs(current.inputs)
         tracked.metrics(update.layers())
-        tracked.metrics({metric_key(metric): metric.value for metric in figures})
+        tracked.figures(figures)
         tracked.metrics({"loss": sum(step["loss"] for step in steps) / len(steps)})
         tracked.figure("training", training_figure([step["loss"] for step in steps], [step["gradient_norm"] for step in steps]))
         if judged.probabilities:

@@ -108,11 +108,15 @@ class Seen:
         return _by_task(release_ranker(self.reader.settings, self.champion), self.window.judging, self.reader)
 
     @cached_property
+    def label_ages_h(self) -> dict[str, int]:
+        """Of each further task the hours within which most of its reactions come; a task of which too little is known is left out."""
+        return maturity_h(self.reader.examples, judged_hours(self.reader, self.hour), self.reader.tasks[1:])
+
+    @cached_property
     def mature(self) -> dict[str, NDArray[np.bool_]]:
-        """Of each further task the rows (n,) old enough for most of its reactions; a task of which too little is known is left out."""
+        """Of each task of ``label_ages_h`` the rows (n,) old enough for most of its reactions."""
         assert self.window is not None
-        ages = maturity_h(self.reader.examples, judged_hours(self.reader, self.hour), self.reader.tasks[1:])
-        return {task: self.window.judging.hours <= shift(self.hour, -age) for task, age in ages.items()}
+        return {task: self.window.judging.hours <= shift(self.hour, -age) for task, age in self.label_ages_h.items()}
 
 
 def judge(seen: Seen, candidate: Ranker, own: Seen | None = None) -> Judged:

@@ -130,7 +130,7 @@ def _register(
     from dataclasses import asdict
 
     from models.artifacts import save_policy
-    from pipelines.registry.runs import metric_key, tracked_run
+    from pipelines.registry.runs import tracked_run
     from pipelines.registry.versions import register, set_alias
 
     settings, hour = current.settings, current.hours[-1]
@@ -139,7 +139,8 @@ def _register(
     with tracked_run(settings, STEP, hour) as tracked:
         tracked.params(settings.policy.model_dump() | _judged_by(figures))
         tracked.inputs(current.inputs)
-        tracked.metrics(asdict(report) | {"temperature": policy.temperature} | {metric_key(metric): metric.value for metric in figures})
+        tracked.metrics(asdict(report) | {"temperature": policy.temperature})
+        tracked.figures(figures)
         for name, picture in pictures.items():
             tracked.figure(name, picture)
         if page is not None:

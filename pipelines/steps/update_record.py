@@ -12,12 +12,11 @@ from pipelines.hours import hour_range, shift
 from pipelines.lake.metrics import Metric, metrics_by_hour
 from pipelines.registry.auc_intervals import slice_differences, thin_slices
 from pipelines.registry.judging import user_codes
-from pipelines.registry.releases import ReleaseRow
 from pipelines.settings import Settings
 from pipelines.steps.bots import bot_rows
-from pipelines.steps.example_batches import ExampleReader, Window
+from pipelines.steps.example_batches import ExampleReader
 from pipelines.steps.folds import in_gate_fold
-from pipelines.steps.ranker_judging import CANDIDATE_ARM, PRODUCTION_ARM, Judged, judged_hours, release_ranker
+from pipelines.steps.ranker_judging import CANDIDATE_ARM, PRODUCTION_ARM, Judged, Seen, judged_hours, release_ranker
 from pipelines.steps.ranker_learning import Learned
 
 if TYPE_CHECKING:
@@ -60,11 +59,9 @@ class UpdateRecord:
         return found | ({"steps": steps_figure(self.served, self.whole)} if self.served else {})
 
 
-def update_record(
-    reader: ExampleReader, hours: Sequence[str], learned: Learned, ranker: "Ranker", champion: ReleaseRow | None,
-    window: Window | None, judged: Judged,
-) -> UpdateRecord:  # fmt: skip
+def update_record(seen: Seen, hours: Sequence[str], learned: Learned, ranker: "Ranker", judged: Judged) -> UpdateRecord:
     """Of the pass over these hours, whose candidate is ``ranker``."""
+    reader, champion, window = seen.reader, seen.champion, seen.window
     served, whole, slices, thin = dict[str, float](), dict[str, float](), list[Metric](), dict[str, tuple[int, int]]()
     if champion is not None:
         production = release_ranker(reader.settings, champion)
@@ -75,7 +72,7 @@ def update_record(
         new, old = (judged.probabilities[name] for name in (CANDIDATE_ARM, PRODUCTION_ARM))
         slices, thin = slice_differences(judged.labels, new, old, users, parts), thin_slices(judged.labels, parts)
     rows = {"fresh": learned.fresh - learned.corrections, "corrections": learned.corrections, "replayed": learned.replayed}
-    facts = _facts(reader, hours, learned, window, thin)
+    facts = _facts(seen, hours, learned, thin)
     return UpdateRecord(rows | left_out(reader, hours), served, whole, slices, thin, facts)
 
 
@@ -93,11 +90,9 @@ def left_out(reader: ExampleReader, hours: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def _facts(
-    reader: ExampleReader, hours: Sequence[str], learned: Learned, window: Window | None, thin: Mapping[str, tuple[int, int]]
-) -> dict[str, Any]:
-    """Parameters of the run that its card speaks of."""
-    settings, last = reader.settings, hours[-1]
+def _facts(seen: Seen, hours: Sequence[str], learned: Learned, thin: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
+    """Parameters of the run: what its figures rest on, and what its card speaks of."""
+    reader, window, settings, last = seen.reader, seen.window, seen.reader.settings, hours[-1]
     asked = hour_range(shift(last, 1 - settings.gates.window_h), last)
     held = sorted(reader.poisoned & {*asked, *hours})
     found = {
@@ -114,4 +109,5 @@ def _facts(
     return found | {
         "judged_hours": f"{judged[0]}..{judged[-1]}", "judged_rows": len(window.judging.user_ids), "judged_users": users,
         "thin_slices": thin_words or "none",
+        "label_maturity_h": ", ".join(f"{task} {age}" for task, age in seen.label_ages_h.items()) or "not known yet",
     }  # fmt: skip

@@ -59,14 +59,13 @@ def _stages(home: Path, folder: Path) -> Staged:
 
 
 @pytest.fixture
-def root_copy(tmp_path, ending_roots) -> Iterator[Callable[[Path], Settings]]:
+def root_copy(tmp_path) -> Iterator[Callable[[Path], Settings]]:
     """A fresh copy of a staged root; its services end with the test."""
     copies: list[Settings] = []
 
     def copy(home: Path) -> Settings:
         settings = load_settings(copied(home, tmp_path / f"root with späce {len(copies)}"), {})
         copies.append(settings)
-        ending_roots.append(settings)
         if home.name.split()[-1] in LEARNING:
             ensure_mlflow(settings)
         return settings

@@ -32,11 +32,10 @@ SECOND, THIRD, FOURTH, FIFTH, SIXTH = (shift(START, number) for number in range(
 
 
 @pytest.fixture
-def root(tmp_path, spark_server, ending_roots):
+def root(tmp_path, spark_server):
     """After the first load and one hour."""
     home = tmp_path / "root"
     settings = begin_root(home, spark_server)
-    ending_roots.append(settings)
     try:
         ensure_mlflow(settings)
         for step in (STEPS[0], *STEPS[2:], STEPS[1]):

@@ -47,12 +47,11 @@ def in_time(_):
 class Log(RuleBasedStateMachine):
     """One root; ``newest`` is its newest finished hour, ``frozen`` what a killed pass has taken for good, by hour."""
 
-    def __init__(self, first_load, folder, ending_roots):
+    def __init__(self, first_load, folder):
         super().__init__()
         self.home = folder / f"root {next(NUMBERS)}"
         shutil.copytree(first_load.home, self.home)
         self.settings = load_settings(self.home, {})
-        ending_roots.append(self.settings)
         self.model, self.newest, self.frozen, self.numbers, self.grown = LogModel(), START, {}, count(), False
         for kind in KINDS:
             for row in rows(self.settings, kind):
@@ -218,11 +217,11 @@ def first_load(tmp_path_factory, spark_server):
 
 
 @pytest.mark.faults
-def test_the_tables_are_what_a_plain_model_of_the_log_says(first_load, tmp_path, ending_roots):
+def test_the_tables_are_what_a_plain_model_of_the_log_says(first_load, tmp_path):
     global UNTIL
     UNTIL = time.monotonic() + PATIENCE_S
     bounded = hypothesis.settings(
         max_examples=20, stateful_step_count=8, deadline=None, database=None, report_multiple_bugs=False,
         phases=[hypothesis.Phase.generate], suppress_health_check=list(hypothesis.HealthCheck),
     )  # fmt: skip
-    run_state_machine_as_test(lambda: Log(first_load, tmp_path, ending_roots), settings=bounded)
+    run_state_machine_as_test(lambda: Log(first_load, tmp_path), settings=bounded)

@@ -6,13 +6,14 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from pathlib import Path
 
 import pytest
 from deltalake import DeltaTable
 
 from pipelines.errors import TransientError
-from pipelines.lake.session import spark_session
+from pipelines.lake.session import connection, spark_session
 from pipelines.local.service_records import read_records
 from pipelines.local.services import down
 from pipelines.settings import environment, load_settings
@@ -32,12 +33,12 @@ with spark_session(settings) as spark:
 
 
 @pytest.fixture
-def killed(loop_settings, spark_server):
+def killed(loop_settings, spark_address):
     """Starts a slow write in the session of a root of its own, and kills the client while it runs."""
 
     def start(name):
-        settings = loop_settings(name)
-        command = [sys.executable, "-c", CLIENT, str(settings.home), spark_server]
+        settings = load_settings(loop_settings(name).home, {"RECLOOP__SPARK__REMOTE": spark_address})
+        command = [sys.executable, "-c", CLIENT, str(settings.home), spark_address]
         root = str(Path(__file__).parents[3])
         client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(PYTHONPATH=root))
         assert client.stdout is not None and client.stdout.readline() == "writing\n"
@@ -49,6 +50,21 @@ def killed(loop_settings, spark_server):
 def kill(client):
     os.kill(client.pid, signal.SIGKILL)
     client.wait()
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("sc://host:1", "sc://host:1/;session_id=OWN;user_id=recloop"),
+        ("sc://host:1/", "sc://host:1/;session_id=OWN;user_id=recloop"),
+        ("sc://host:1/;", "sc://host:1/;session_id=OWN;user_id=recloop"),
+        ("sc://host:1/;token=x;use_ssl=true", "sc://host:1/;token=x;use_ssl=true;session_id=OWN;user_id=recloop"),
+        ("sc://host:1/;session_id=a;user_id=b", "sc://host:1/;session_id=a;user_id=b"),
+    ],
+)
+def test_what_an_address_says_itself_stays(tmp_path, address, said):
+    found = connection(load_settings(tmp_path, {}), address)
+    assert found == said.replace("OWN", str(uuid.uuid5(uuid.NAMESPACE_URL, str(tmp_path))))
 
 
 def written(settings, patience_s):

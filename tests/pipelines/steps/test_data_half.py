@@ -68,13 +68,12 @@ def first_load(tmp_path_factory, spark_server):
 
 
 @pytest.fixture
-def make_root(tmp_path, first_load, spark_server, ending_roots):
+def make_root(tmp_path, first_load, spark_server):
     """A copy of it."""
 
     def make(name):
         shutil.copytree(first_load, tmp_path / name)
-        ending_roots.append(load_settings(tmp_path / name, {"RECLOOP__SPARK__REMOTE": spark_server}))
-        return ending_roots[-1]
+        return load_settings(tmp_path / name, {"RECLOOP__SPARK__REMOTE": spark_server})
 
     return make
 

@@ -58,8 +58,8 @@ def test_each_example_of_the_hours_is_counted_once(root):
     reader, encoder, gate = reader_of(root, poisoned=frozenset(HOURS[3:])), encoder_spec(root).version, gate_users(root).sum()
     first = learn(reader, HOURS[:1], None, encoder)
     learned = learn(reader, HOURS[2:], first.state, encoder)
-    candidate = learned.state.served()
-    rows = update_record(reader, HOURS[2:], learned, candidate, None, None, judge(Seen(reader, None, HOURS[3], None), candidate)).rows
+    candidate, seen = learned.state.served(), Seen(reader, None, HOURS[3], None)
+    rows = update_record(seen, HOURS[2:], learned, candidate, judge(seen, candidate)).rows
     assert 0 < gate < USERS
     assert rows == {
         "fresh": (USERS - gate) * SHOWN + 1, "corrections": 1, "replayed": learned.replayed, "poisoned": USERS * SHOWN,
@@ -76,9 +76,9 @@ def test_steps_and_slices_are_those_of_the_candidate_against_production(root):
     champion = ReleaseRow("r000001", HOURS[0], {"ranker": "1"}, "bootstrap", "production", "test", HOURS[0], end_of(HOURS[0]))
     production, candidate = first.state.served(), learned.state.served()
     save_ranker(production, release_folder(root, "r000001") / "ranker")
-    window = reader.window(judged_hours(reader, hour))
-    judged = judge(Seen(reader, window, hour, champion), candidate)
-    record = update_record(reader, HOURS[1:], learned, production, champion, window, judged)
+    seen = Seen(reader, reader.window(judged_hours(reader, hour)), hour, champion)
+    judged = judge(seen, candidate)
+    record = update_record(seen, HOURS[1:], learned, production, judged)
     assert record.served == dict.fromkeys(record.whole, 0.0) and record.whole == step_norms(candidate, production)
     assert record.whole[WHOLE] > 0
     everywhere, whole = record.slices[0], judged.figures["auc_per_user_difference"]
@@ -87,6 +87,7 @@ def test_steps_and_slices_are_those_of_the_candidate_against_production(root):
     assert record.thin["all"] == (everywhere.n, int(judged.labels.sum())), "540 rows are few"
     assert record.params["judged_hours"] == f"{HOURS[1]}..{hour}" and record.params["judged_users"] == gate_users(root).sum()
     assert record.params["learning_rate"] == root.ranker.lr and record.params["held_hours"] == "none"
+    assert record.params["label_maturity_h"] == "not known yet", "too few reactions"
     assert record.params["replay_share"] == pytest.approx(learned.replayed / (learned.fresh + learned.replayed), abs=1e-4)
     write_metrics(root, hour, record.metrics())
     assert metrics_by_hour(root, "update_norm", hour, 1)["whole"][hour].value == record.whole[WHOLE]
