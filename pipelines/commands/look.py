@@ -7,6 +7,7 @@ import typer
 
 from pipelines.commands.shared import HourArgument, new_console, print_json, settings_of
 from pipelines.errors import UserError
+from pipelines.settings import Settings
 
 PANEL = "Look at it"
 
@@ -15,12 +16,17 @@ app = typer.Typer()
 
 @app.command(rich_help_panel=PANEL)
 def status(
-    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON, for scripts.")] = False,
+    timing: Annotated[bool, typer.Option("--timing", help="Instead, where the newest hour went: seconds by step and stage.")] = False,
 ) -> None:
     """Show the newest hours, the release in force, the scores, the last decision, the services, and what live hours were worth."""
     from pipelines.local.status import read_status
 
     settings = settings_of(context)
+    if timing:
+        _print_timing(settings, as_json)
+        return
     found = read_status(settings)
     if as_json:
         print_json(found)
@@ -31,6 +37,19 @@ def status(
     console = new_console()
     print_status(console, found)
     print_summary(console, read_summary(settings))
+
+
+def _print_timing(settings: Settings, as_json: bool) -> None:
+    from pipelines.local.screen import print_timing
+    from pipelines.local.timing import read_timing
+
+    found = read_timing(settings)
+    if found is None:
+        raise UserError("no hour has come to its release decision yet; run `recloop hour`, or wait for one")
+    if as_json:
+        print_json(found)
+    else:
+        print_timing(new_console(), found)
 
 
 @app.command(rich_help_panel=PANEL)

@@ -13,6 +13,7 @@ from pipelines.local.recommend import Recommendation
 from pipelines.local.reward_figures import ARMS, FROZEN_ALL, FROZEN_WEIGHTS, LOOP, MEANING, POPULARITY
 from pipelines.local.status import ReleaseStatus, Status
 from pipelines.local.summary import HourSummary, Summary, short_reason, verdict
+from pipelines.local.timing import Timing
 from pipelines.registry.releases import ReleaseRow
 
 if TYPE_CHECKING:
@@ -67,6 +68,17 @@ def print_status(console: Console, status: Status) -> None:
             console.print(f"held: {kind} {hour}, {reason}", soft_wrap=True, markup=False)
     for service in status.services:
         console.print(f"{service.name}: {'running' if service.alive else 'not running'}  {service.url}", soft_wrap=True)
+
+
+def print_timing(console: Console, timing: Timing) -> None:
+    """Seconds by step and stage, of the newest hour and as medians."""
+    about = f"{timing.seconds:.1f} s from its first step to its release decision; median of {timing.hours} hours {timing.median_s:.1f} s"
+    console.print(f"hour {timing.hour}: {about}", soft_wrap=True, highlight=False)
+    table, step = plain_table("Where the hour went (steps may run side by side)", "step", "stage", "s", "median s"), ""
+    for time in timing.stages:
+        table.add_row(time.step if time.step != step else "", time.stage, f"{time.newest_s:.1f}", f"{time.median_s:.1f}")
+        step = time.step
+    console.print(table)
 
 
 def print_releases(console: Console, rows: Sequence[ReleaseRow]) -> None:

@@ -77,10 +77,28 @@ def first_hour(tmp_path_factory, spark_server, release):
     return home
 
 
+@pytest.fixture(scope="module")
+def second_hour(tmp_path_factory, first_hour):
+    """The same after its first scored hour, with forty more users in the next one, which is not scored yet."""
+    settings = load_settings(shutil.copytree(first_hour, tmp_path_factory.mktemp("second") / "hour"), {})
+    score_users.run(settings, START)
+    times = [(parse_hour(NEXT) + timedelta(minutes=n)).isoformat() for n in range(40)]
+    liked = [{"user_id": f"u{n}", "item_id": ITEMS[n % 20], "ts": ts, "type": "rating", "value": 5} for n, ts in enumerate(times)]
+    land(settings, "feedback", "many", liked)
+    build_features.run(settings, NEXT)
+    return settings.home
+
+
 @pytest.fixture
 def root(first_hour, tmp_path):
-    """A copy of it."""
+    """A copy of the first hour."""
     return load_settings(shutil.copytree(first_hour, tmp_path / "root"), {})
+
+
+@pytest.fixture
+def grown(second_hour, tmp_path):
+    """A copy of the second."""
+    return load_settings(shutil.copytree(second_hour, tmp_path / "grown"), {})
 
 
 def rows(settings, table, version=None):
@@ -161,20 +179,16 @@ def test_damaged_scores_are_published_again_from_the_draws_that_were_logged(root
 
 
 @pytest.fixture
-def staged(root, save_release):
-    """The root after its first scored hour, with forty more users, and a way to decide on releases beside the first."""
+def staged(grown, save_release):
+    """Decides on releases beside the first."""
 
     def decide(number, stage, hour, since, lineage, production="r000001"):
         versions = {"encoder": "1", "ranker": str(number), "policy": str(number)}
         name = f"r{number:06d}"
         row = ReleaseRow(name, hour, versions, "trial", stage, "test", since, end_of(hour), lineage, compared_with=production)
-        save_release(release_folder(root, name), text_dim=384, encoder_version=encoder_spec(root).version, seed=number)
-        append_decision(root, row, production)
+        save_release(release_folder(grown, name), text_dim=384, encoder_version=encoder_spec(grown).version, seed=number)
+        append_decision(grown, row, production)
 
-    score_users.run(root, START)
-    times = [(parse_hour(NEXT) + timedelta(minutes=n)).isoformat() for n in range(40)]
-    liked = [{"user_id": f"u{n}", "item_id": ITEMS[n % 20], "ts": ts, "type": "rating", "value": 5} for n, ts in enumerate(times)]
-    land(root, "feedback", "many", liked)
     return decide
 
 
@@ -187,21 +201,21 @@ def next_hour(settings, hour):
     return score_users.run(settings, hour)
 
 
-def test_users_are_shared_by_the_arms_and_a_rerun_draws_with_the_challenger_that_was_frozen(root, staged, monkeypatch):
+def test_users_are_shared_by_the_arms_and_a_rerun_draws_with_the_challenger_that_was_frozen(grown, staged, monkeypatch):
     staged(2, "staging", START, NEXT, "trial-x")
-    outcome = next_hour(root, NEXT)
+    outcome = score_users.run(grown, NEXT)
     assert "r000001 for 50.0% of the users (production), r000002 for 50.0% of the users (challenger)" in outcome.detail
-    found = drawn_by(root)
+    found = drawn_by(grown)
     production, challenger = ("production", "r000001", "1"), ("challenger", "r000002", "2")
     assert found[DEFAULT_USER] == production and set(found.values()) == {production, challenger}
     assert min(list(found.values()).count(arm) for arm in (production, challenger)) >= 10
-    shares = {(row["arm"], row["arm_share"], row["release_id"]) for row in rows(root, "slate_decisions") if row["hour"] == NEXT}
+    shares = {(row["arm"], row["arm_share"], row["release_id"]) for row in rows(grown, "slate_decisions") if row["hour"] == NEXT}
     assert shares == {("production", 0.5, "r000001"), ("challenger", 0.5, "r000002")}
-    first = rows(root, "scores")
+    first = rows(grown, "scores")
     staged(3, "rejected", START, NEXT, "trial-x")
     monkeypatch.setattr(step, "code_version", lambda: "other")
-    assert score_users.run(root, NEXT).status == "done" and rows(root, "scores") == first
-    assert not verify(root).findings
+    assert score_users.run(grown, NEXT).status == "done" and rows(grown, "scores") == first
+    assert not verify(grown).findings
 
 
 def overflow(settings, release_id):
@@ -214,94 +228,93 @@ def overflow(settings, release_id):
     save_ranker(ranker, folder)
 
 
-def test_a_challenger_that_cannot_draw_is_left_out_and_rejected_and_the_hour_is_scored(root, staged, monkeypatch):
+def test_a_challenger_that_cannot_draw_is_left_out_and_rejected_and_the_hour_is_scored(grown, staged, monkeypatch):
     staged(2, "staging", START, NEXT, "trial-x")
-    overflow(root, "r000002")
-    outcome = next_hour(root, NEXT)
+    overflow(grown, "r000002")
+    outcome = score_users.run(grown, NEXT)
     assert "by r000001; r000002 (challenger) was stopped: r000002 cannot draw: ValueError: " in outcome.detail
-    assert set(drawn_by(root).values()) == {("production", "r000001", "1")}
-    ended = all_releases(root)[-1]
+    assert set(drawn_by(grown).values()) == {("production", "r000001", "1")}
+    ended = all_releases(grown)[-1]
     assert (ended.stage, ended.lineage, ended.decided_by) == ("rejected", "trial-x", "score_users, hard stop")
-    assert ended.reasons[0].startswith("r000002 cannot draw: ") and challenger_before(root) is None
-    first, before = rows(root, "scores"), all_releases(root)
+    assert ended.reasons[0].startswith("r000002 cannot draw: ") and challenger_before(grown) is None
+    first, before = rows(grown, "scores"), all_releases(grown)
     monkeypatch.setattr(step, "code_version", lambda: "other")
-    assert score_users.run(root, NEXT).status == "done" and rows(root, "scores") == first and all_releases(root) == before
-    assert not verify(root).findings
+    assert score_users.run(grown, NEXT).status == "done" and rows(grown, "scores") == first and all_releases(grown) == before
+    assert not verify(grown).findings
 
 
-def test_where_no_release_can_draw_the_scores_stay_as_they_are(root, staged):
-    scores = rows(root, "scores")
-    overflow(root, "r000001")
-    build_features.run(root, NEXT)
+def test_where_no_release_can_draw_the_scores_stay_as_they_are(grown, staged):
+    scores = rows(grown, "scores")
+    overflow(grown, "r000001")
     with pytest.raises(UserError, match=r"r000001 cannot draw: .*; r000001 holds the models of the first release"):
-        score_users.run(root, NEXT)
-    assert rows(root, "scores") == scores and len(all_releases(root)) == 1
+        score_users.run(grown, NEXT)
+    assert rows(grown, "scores") == scores and len(all_releases(grown)) == 1
     staged(2, "production", START, NEXT, "trial-x")
-    overflow(root, "r000002")
+    overflow(grown, "r000002")
     with pytest.raises(UserError, match=r"no release can draw: r000001 .*; r000002 .*; mend what they read"):
-        score_users.run(root, NEXT)
-    assert rows(root, "scores") == scores and len(all_releases(root)) == 2
+        score_users.run(grown, NEXT)
+    assert rows(grown, "scores") == scores and len(all_releases(grown)) == 2
 
 
-def test_a_production_that_cannot_draw_is_taken_out(root, staged, monkeypatch):
+def test_a_production_that_cannot_draw_is_taken_out(grown, staged, monkeypatch):
     staged(2, "production", START, NEXT, "trial-x")
-    overflow(root, "r000002")
-    outcome = next_hour(root, NEXT)
-    assert {arm[1] for arm in drawn_by(root).values()} == {"r000001"} and "r000002 (production) was stopped" in outcome.detail
-    back = newest_production(root)
+    overflow(grown, "r000002")
+    outcome = score_users.run(grown, NEXT)
+    assert {arm[1] for arm in drawn_by(grown).values()} == {"r000001"} and "r000002 (production) was stopped" in outcome.detail
+    back = newest_production(grown)
     assert (back.release_id, back.kind, back.decided_by) == ("r000003", "rollback", "score_users, hard stop")
     assert back.versions["ranker"] == "1" and back.reasons[0].endswith("(back to r000001)")
     monkeypatch.setattr(step, "code_version", lambda: "other")
-    assert score_users.run(root, NEXT).status == "done" and len(all_releases(root)) == 3, "a rerun moves nothing"
-    assert score_users.run(root, NEXT).status == "unchanged" and not verify(root).findings
+    assert score_users.run(grown, NEXT).status == "done" and len(all_releases(grown)) == 3, "a rerun moves nothing"
+    assert score_users.run(grown, NEXT).status == "unchanged" and not verify(grown).findings
 
 
-def test_what_was_displaced_keeps_its_share_and_a_roll_back_shows_its_slates_again_to_whoever_polls(root, staged):
-    before = {row["user_id"]: row["slate_id"] for row in rows(root, "scores")}
+def test_what_was_displaced_keeps_its_share_and_a_roll_back_shows_its_slates_again_to_whoever_polls(grown, staged):
+    before = {row["user_id"]: row["slate_id"] for row in rows(grown, "scores")}
     staged(2, "production", START, NEXT, "trial-x")
-    next_hour(root, NEXT)
-    found = drawn_by(root)
+    score_users.run(grown, NEXT)
+    found = drawn_by(grown)
     assert {arm[:2] for arm in found.values()} <= {("production", "r000002"), ("predecessor", "r000001")}
-    assert ("production", 0.95) in {(row["arm"], row["arm_share"]) for row in rows(root, "slate_decisions") if row["hour"] == NEXT}
+    assert ("production", 0.95) in {(row["arm"], row["arm_share"]) for row in rows(grown, "slate_decisions") if row["hour"] == NEXT}
     seen, stop = set(), threading.Event()
 
     def poll():
         while not stop.is_set():
-            table = read_table(root, "scores", columns=["user_id", "release_id"])
+            table = read_table(grown, "scores", columns=["user_id", "release_id"])
             seen.add((frozenset(table["user_id"].to_pylist()), frozenset(table["release_id"].to_pylist())))
 
-    cut_off = moves.roll_back(root, "clicks fell")  # the row stands, and the scores are still those of what was taken out
+    cut_off = moves.roll_back(grown, "clicks fell")  # the row stands, and the scores are still those of what was taken out
     consumer = threading.Thread(target=poll)
     consumer.start()
     try:
-        back = roll_back.run(root, "clicks fell")
+        back = roll_back.run(grown, "clicks fell")
     finally:
         stop.set()
         consumer.join()
     assert back.release_id == cut_off.release_id == "r000003", "the next try ends what was cut off"
     assert back.reasons[1].startswith("aliases follow with the next hour's decision, since MLflow"), "none runs here"
-    again = rows(root, "scores")
+    again = rows(grown, "scores")
     assert {row["release_id"] for row in again} == {"r000001"}
     displaced = {user: slate for user, slate in before.items() if found[user][1] != "r000001"}
     assert {row["user_id"]: row["slate_id"] for row in again}.items() >= displaced.items(), "what they were shown before"
     old = (frozenset(found), frozenset(arm[1] for arm in found.values()))
     assert seen <= {old, (frozenset(row["user_id"] for row in again), frozenset({"r000001"}))}, "one table or the other, no mixture"
-    assert not verify(root).findings
+    assert not verify(grown).findings
     with pytest.raises(UserError, match="holds the models of the first release: there is nothing to go back to"):
-        roll_back.run(root, "again")
+        roll_back.run(grown, "again")
 
     staged(4, "production", START, NEXT, "trial-y", "r000003")
-    by_guard = replace(all_releases(root)[2], release_id="r000005", hour=NEXT, since=shift(NEXT, 1), decided_by="promote_models")
-    shutil.copytree(release_folder(root, "r000001"), release_folder(root, by_guard.release_id))
-    append_decision(root, by_guard, "r000004")
-    roll_back.finish(root)
-    attempts = ledger.rows(root, score_users.REPUBLISH)
+    by_guard = replace(all_releases(grown)[2], release_id="r000005", hour=NEXT, since=shift(NEXT, 1), decided_by="promote_models")
+    shutil.copytree(release_folder(grown, "r000001"), release_folder(grown, by_guard.release_id))
+    append_decision(grown, by_guard, "r000004")
+    roll_back.finish(grown)
+    attempts = ledger.rows(grown, score_users.REPUBLISH)
     assert (attempts[-1].status, attempts[-1].release_id) == ("done", "r000005"), "what the hour's decision took back is published anew"
-    assert rows(root, "scores") == again
-    roll_back.finish(root)
-    assert ledger.rows(root, score_users.REPUBLISH) == attempts, "once"
-    next_hour(root, shift(NEXT, 1))
-    assert {arm[1] for arm in drawn_by(root).values()} == {"r000005"}, "from the next hour on it draws anew"
+    assert rows(grown, "scores") == again
+    roll_back.finish(grown)
+    assert ledger.rows(grown, score_users.REPUBLISH) == attempts, "once"
+    next_hour(grown, shift(NEXT, 1))
+    assert {arm[1] for arm in drawn_by(grown).values()} == {"r000005"}, "from the next hour on it draws anew"
 
 
 def feed(settings, since):
@@ -315,63 +328,57 @@ def append(settings, table, frame):
     return DeltaTable(str(settings.warehouse / table)).version()
 
 
-def test_a_draw_that_breaks_a_promise_is_neither_logged_nor_published(root, spark):
+def test_a_draw_that_breaks_a_promise_is_neither_logged_nor_published(grown, spark):
     """A user whose features are there twice is drawn twice: 20 rows a slate come of the join of two draws, at 10 positions."""
-    score_users.run(root, START)
-    before, at = rows(root, "scores"), versions(root)
-    build_features.run(root, NEXT)
-    done = ledger.last_done(root, "build_features", NEXT)
-    features = read_frame(spark, root, "user_features", done.outputs["user_features"])
-    broken = append(root, "user_features", features.where("user_id = 'u1'"))
-    ledger.write_rows(root, [replace(done, outputs=done.outputs | {"user_features": broken})])
+    before, at = rows(grown, "scores"), versions(grown)
+    done = ledger.last_done(grown, "build_features", NEXT)
+    features = read_frame(spark, grown, "user_features", done.outputs["user_features"])
+    broken = append(grown, "user_features", features.where("user_id = 'u1'"))
+    ledger.write_rows(grown, [replace(done, outputs=done.outputs | {"user_features": broken})])
     with pytest.raises(UserError, match=f"of {NEXT} are not published: 1 slates hold an item twice; 1 slates hold a position") as said:
-        score_users.run(root, NEXT)
+        score_users.run(grown, NEXT)
     assert "\n" not in str(said.value) and "run this step again" in str(said.value)
-    assert versions(root) == at and rows(root, "scores") == before, "those of before stay"
-    (failed,) = [row for row in ledger.rows(root, score_users.STEP, NEXT) if row.status == "failed"]
+    assert versions(grown) == at and rows(grown, "scores") == before, "those of before stay"
+    (failed,) = [row for row in ledger.rows(grown, score_users.STEP, NEXT) if row.status == "failed"]
     assert failed.detail.startswith("UserError: scores of") and failed.outputs == {}
-    ledger.write_rows(root, [done])
-    assert score_users.run(root, NEXT).status == "done" and {row["hour"] for row in rows(root, "scores")} == {NEXT}
+    ledger.write_rows(grown, [done])
+    assert score_users.run(grown, NEXT).status == "done" and {row["hour"] for row in rows(grown, "scores")} == {NEXT}
 
 
-def test_items_that_went_since_are_not_in_slates_that_are_published_again(root, release):
-    score_users.run(root, START)
-    first = rows(root, "scores")
-    release(root, 2, START, START)
-    build_features.run(root, NEXT)
-    score_users.run(root, NEXT)
+def test_items_that_went_since_are_not_in_slates_that_are_published_again(grown, release):
+    first = rows(grown, "scores")
+    release(grown, 2, START, START)
+    score_users.run(grown, NEXT)
     shown = [row["item_id"] for row in first if row["user_id"] == "u0"]
     off, blocked = shown[1], shown[4]
     later = shift(NEXT, 1)
-    land(root, "items", "later", [{"item_id": off, "title": "Gone", "available": False}])
-    build_features.run(root, later)
-    (root.home / "rules.yaml").write_text(f"block: {{items: [{blocked}]}}\n")
-    ruled = root.model_copy(update={"slates": root.slates.model_copy(update={"rules": "rules.yaml"})})
-    at = versions(root)["scores"]
+    land(grown, "items", "later", [{"item_id": off, "title": "Gone", "available": False}])
+    build_features.run(grown, later)
+    (grown.home / "rules.yaml").write_text(f"block: {{items: [{blocked}]}}\n")
+    ruled = grown.model_copy(update={"slates": grown.slates.model_copy(update={"rules": "rules.yaml"})})
+    at = versions(grown)["scores"]
     roll_back.run(ruled, "clicks fell")
-    again = rows(root, "scores")
+    again = rows(grown, "scores")
     wanted = {(row["user_id"], row["position"]): row["item_id"] for row in first if row["item_id"] not in (off, blocked)}
     assert {(row["user_id"], row["position"]): row["item_id"] for row in again} == wanted
     assert [row["position"] for row in again if row["user_id"] == "u0"] == [0, 2, 3, 5, 6, 7, 8, 9]
-    log = {(row["slate_id"], row["position"]): (row["item_id"], row["propensity"]) for row in rows(root, "slate_log")}
+    log = {(row["slate_id"], row["position"]): (row["item_id"], row["propensity"]) for row in rows(grown, "slate_log")}
     assert all(log[row["slate_id"], row["position"]] == (row["item_id"], row["propensity"]) for row in again)
-    assert not verify(root).findings
-    assert {row["_change_type"] for row in feed(root, at)} == {"delete", "insert"}, "no row is as the hour of before drew it"
-    rolled = versions(root)["scores"]
-    with writer_lock(root, "spark"), attempt(ruled, score_users.REPUBLISH, [NEXT]) as current, spark_session(root) as session:
+    assert not verify(grown).findings
+    assert {row["_change_type"] for row in feed(grown, at)} == {"delete", "insert"}, "no row is as the hour of before drew it"
+    rolled = versions(grown)["scores"]
+    with writer_lock(grown, "spark"), attempt(ruled, score_users.REPUBLISH, [NEXT]) as current, spark_session(grown) as session:
         score_users.republish_releases(session, current, ["r000001"])
-    assert versions(root)["scores"] == rolled and feed(root, rolled) == [], "published once more: nothing differs"
-    assert not verify(root).findings
+    assert versions(grown)["scores"] == rolled and feed(grown, rolled) == [], "published once more: nothing differs"
+    assert not verify(grown).findings
 
 
-def test_a_roll_back_to_slates_of_which_nothing_is_left_leaves_the_scores_as_they_are(root, release):
-    score_users.run(root, START)
-    release(root, 2, START, START)
-    build_features.run(root, NEXT)
-    score_users.run(root, NEXT)
-    land(root, "items", "later", [{"item_id": item, "title": "Gone", "available": False} for item in ITEMS])
-    build_features.run(root, shift(NEXT, 1))
-    before, at = rows(root, "scores"), versions(root)
+def test_a_roll_back_to_slates_of_which_nothing_is_left_leaves_the_scores_as_they_are(grown, release):
+    release(grown, 2, START, START)
+    score_users.run(grown, NEXT)
+    land(grown, "items", "later", [{"item_id": item, "title": "Gone", "available": False} for item in ITEMS])
+    build_features.run(grown, shift(NEXT, 1))
+    before, at = rows(grown, "scores"), versions(grown)
     with pytest.raises(UserError, match=f"1 surfaces have no slate of {DEFAULT_USER}; expected none of these in 0 rows"):
-        roll_back.run(root, "clicks fell")
-    assert rows(root, "scores") == before and versions(root) == at and not verify(root).findings
+        roll_back.run(grown, "clicks fell")
+    assert rows(grown, "scores") == before and versions(grown) == at and not verify(grown).findings
