@@ -46,14 +46,11 @@ def _shown(spark: "SparkSession", attempt: Attempt) -> "DataFrame":
     log = read_frame(spark, settings, "slate_log").where(F.col("hour") >= shift(attempt.hours[0], -SLATE_LOG_HOURS))
     shown = hours_of(impressions, attempt)
     new = shown_examples(shown, reactions, tasks, only_keys_of(log, shown, "slate_id"))
-    new = _complete(spark, attempt, new)
-    if len(attempt.hours) > 1:  # read twice: to plan it twice takes longer than to make it
-        new = new.persist()
-    return new.unionByName(_revised(spark, attempt, reactions, new))
+    return _complete(spark, attempt, new).unionByName(_revised(spark, attempt, reactions, new))
 
 
 def _revised(spark: "SparkSession", attempt: Attempt, reactions: "DataFrame", new: "DataFrame") -> "DataFrame":
-    """Revisions of what was shown in earlier hours, or earlier within these hours (``new``), and got feedback later."""
+    """Revisions of what was shown in earlier hours, or earlier within these hours, and got feedback later."""
     from pyspark.sql import functions as F
 
     from spark_jobs.contracts import TABLES
@@ -64,7 +61,7 @@ def _revised(spark: "SparkSession", attempt: Attempt, reactions: "DataFrame", ne
     held = read_frame(spark, attempt.settings, "training_examples").where(F.col("hour") < attempt.hours[0])
     shown = only_keys_of(held.where(F.col("hour").isin(hours) & (F.col("revision") == 0)), late, "example_id")
     if len(attempt.hours) > 1:
-        shown = shown.unionByName(only_keys_of(new, late, "example_id"))
+        shown = shown.unionByName(_complete(spark, attempt, only_keys_of(new, late, "example_id")))
     revisions = held.where((F.col("hour") >= _earliest(attempt)) & (F.col("revision") > 0)).select("example_id", "revision", "labels")
     examples = last_revisions(shown, only_keys_of(revisions, late, "example_id"))
     revised = late_revisions(late, examples, attempt.settings.reward.tasks).transform(_rewarded, attempt)
@@ -150,7 +147,7 @@ def _complete(spark: "SparkSession", attempt: Attempt, examples: "DataFrame") ->
     from spark_jobs.examples import with_features
     from spark_jobs.state import counters_before, recent_before, unfolded_history
 
-    examples, deltas = examples.persist(), {}  # five parts of the plan begin with them
+    examples, deltas = examples.persist(), {}  # narrow rows, with which five parts of the plan begin
     for key, (increments, _) in ENTITIES.items():
         since = hours_of(read_input(spark, attempt, increments, "build_increments"), attempt).drop("hour")
         both = previous_cache(spark, attempt, key).unionByName(since, allowMissingColumns=True)
