@@ -48,7 +48,7 @@ def spark_session(settings: Settings) -> Iterator["SparkSession"]:
 
 def connection(settings: Settings, address: str) -> str:
     """The address with the name of the root's session, which every step and every attempt shares, unless it names one itself."""
-    given = address.rstrip("/;") if "/;" in address else f"{address.rstrip('/')}/"
+    given = address.rstrip(";") if "/;" in address else f"{address.rstrip('/')}/"
     own = {"session_id": uuid.uuid5(uuid.NAMESPACE_URL, str(settings.home)), "user_id": "recloop"}
     return ";".join([given, *(f"{name}={value}" for name, value in own.items() if f";{name}=" not in given)])
 
