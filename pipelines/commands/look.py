@@ -1,13 +1,15 @@
 """What there is to look at: state, recommendations, figures."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.commands.shared import HourArgument, new_console, print_json, settings_of
 from pipelines.errors import UserError
-from pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from pipelines.settings import Settings
 
 PANEL = "Look at it"
 
@@ -39,7 +41,7 @@ def status(
     print_summary(console, read_summary(settings))
 
 
-def _print_timing(settings: Settings, as_json: bool) -> None:
+def _print_timing(settings: "Settings", as_json: bool) -> None:
     from pipelines.local.screen import print_timing
     from pipelines.local.timing import read_timing
 

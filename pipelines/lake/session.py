@@ -1,5 +1,6 @@
 """The root's Spark session on the warm server; what a killed predecessor left running in it is ended first."""
 
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -51,6 +52,11 @@ def connection(settings: Settings, address: str) -> str:
     given = address.rstrip(";") if "/;" in address else f"{address.rstrip('/')}/"
     own = {"session_id": uuid.uuid5(uuid.NAMESPACE_URL, str(settings.home)), "user_id": "recloop"}
     return ";".join([given, *(f"{name}={value}" for name, value in own.items() if f";{name}=" not in given)])
+
+
+def unnamed(address: str) -> str:
+    """The address without the name of a session: whoever connects by it gets one of their own, which they may stop."""
+    return re.sub(r";session_id=[^;]*", "", address)
 
 
 def _forget(spark: "SparkSession") -> None:

@@ -106,10 +106,11 @@ def _own_session(settings: Settings) -> Iterator["SparkSession"]:
     from pyspark.sql import SparkSession
     from pyspark.sql.connect.session import SparkSession as ConnectSession
 
+    from pipelines.lake.session import unnamed
     from pipelines.local.services import ensure_spark
 
     builder: Any = SparkSession.builder
-    spark = builder.remote(ensure_spark(settings)).create()
+    spark = builder.remote(unnamed(ensure_spark(settings))).create()
     ConnectSession._active_session.session = spark
     try:
         yield spark

@@ -13,7 +13,7 @@ import pytest
 from deltalake import DeltaTable
 
 from pipelines.errors import TransientError
-from pipelines.lake.session import connection, spark_session
+from pipelines.lake.session import connection, spark_session, unnamed
 from pipelines.local.service_records import read_records
 from pipelines.local.services import down
 from pipelines.settings import environment, load_settings
@@ -65,6 +65,11 @@ def kill(client):
 def test_what_an_address_says_itself_stays(tmp_path, address, said):
     found = connection(load_settings(tmp_path, {}), address)
     assert found == said.replace("OWN", str(uuid.uuid5(uuid.NAMESPACE_URL, str(tmp_path))))
+
+
+def test_who_stops_a_session_connects_without_its_name():
+    assert unnamed("sc://host:1/;token=x;session_id=a;user_id=b") == "sc://host:1/;token=x;user_id=b"
+    assert unnamed("sc://host:1/;session_id=a") == "sc://host:1/" and unnamed("sc://host:1") == "sc://host:1"
 
 
 def written(settings, patience_s):
