@@ -38,7 +38,7 @@ def spark_session(settings: Settings) -> Iterator["SparkSession"]:
         _forget(spark)
     except BaseException as error:
         if _is_gone(error):
-            raise TransientError(f"Spark at {address} does not answer; see its log, and run the step again") from error
+            raise TransientError(f"Spark at {address.split('/;')[0]} does not answer; see its log, and run the step again") from error
         with suppress(Exception):  # it must not hide the error that the step ended with
             spark.interruptAll()
             _forget(spark)
@@ -48,7 +48,10 @@ def spark_session(settings: Settings) -> Iterator["SparkSession"]:
 
 
 def connection(settings: Settings, address: str) -> str:
-    """The address with the name of the root's session, which every step and every attempt shares, unless it names one itself."""
+    """The address with the name of the root's session, which every step and every attempt shares, unless it names one itself.
+
+    Roots that share one must not run at once: each ends what the others left in it.
+    """
     given = address.rstrip(";") if "/;" in address else f"{address.rstrip('/')}/"
     own = {"session_id": uuid.uuid5(uuid.NAMESPACE_URL, str(settings.home)), "user_id": "recloop"}
     return ";".join([given, *(f"{name}={value}" for name, value in own.items() if f";{name}=" not in given)])

@@ -82,7 +82,7 @@ def _conf(settings: Settings, port: int) -> dict[str, str]:
         "spark.local.dir": str(scratch),
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
         # without exit on a full heap the server lives on, answers the port and fails every call; between hours it gives memory back, though
-        # not by a tight heap (MaxHeapFreeRatio), which made an hour take a fifth longer
+        # not by a tight heap (MaxHeapFreeRatio), which is collected again and again within the hour
         "spark.driver.extraJavaOptions": (
             f'"-Djava.io.tmpdir={scratch}" "-Dderby.system.home={scratch}" -Duser.timezone=UTC '
             "-XX:+ExitOnOutOfMemoryError -XX:+UseG1GC -XX:G1PeriodicGCInterval=30000"

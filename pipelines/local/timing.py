@@ -26,7 +26,7 @@ class StageTime:
 
 @dataclass(frozen=True)
 class Timing:
-    """``seconds``: from the first start of an hour's steps to its last end, in the newest hour and as a median."""
+    """``seconds``: from the first start of an hour's steps to the end of its release decision, in the newest hour and as a median."""
 
     hour: str
     seconds: float

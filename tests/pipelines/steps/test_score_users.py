@@ -196,11 +196,6 @@ def drawn_by(settings):
     return {row["user_id"]: (row["arm"], row["release_id"], row["versions"]["ranker"]) for row in rows(settings, "scores")}
 
 
-def next_hour(settings, hour):
-    build_features.run(settings, hour)
-    return score_users.run(settings, hour)
-
-
 def test_users_are_shared_by_the_arms_and_a_rerun_draws_with_the_challenger_that_was_frozen(grown, staged, monkeypatch):
     staged(2, "staging", START, NEXT, "trial-x")
     outcome = score_users.run(grown, NEXT)
@@ -313,7 +308,8 @@ def test_what_was_displaced_keeps_its_share_and_a_roll_back_shows_its_slates_aga
     assert rows(grown, "scores") == again
     roll_back.finish(grown)
     assert ledger.rows(grown, score_users.REPUBLISH) == attempts, "once"
-    next_hour(grown, shift(NEXT, 1))
+    build_features.run(grown, shift(NEXT, 1))
+    score_users.run(grown, shift(NEXT, 1))
     assert {arm[1] for arm in drawn_by(grown).values()} == {"r000005"}, "from the next hour on it draws anew"
 
 
